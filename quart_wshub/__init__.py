@@ -1,0 +1,51 @@
+"""An authenticated WebSocket hub for Quart apps on Trio."""
+
+from quart_wshub.auth import BearerResolver, Identity, UserId
+from quart_wshub.blueprint import make_websocket_blueprint
+from quart_wshub.close_codes import CloseCode
+from quart_wshub.connection import ConnectionStatistics, WebSocketConnection
+from quart_wshub.envelope import WSEnvelope
+from quart_wshub.errors import (
+    ConfigurationError,
+    InvalidEnvelopeError,
+    InvalidJSONError,
+    InvalidTopicError,
+    MessageTooBigError,
+    PeerError,
+    TopicLimitError,
+    UnsupportedDataError,
+    UsageError,
+    WebSocketDisconnect,
+    WSHubError,
+)
+from quart_wshub.hub import HubStatistics, WebSocketHub
+from quart_wshub.lifecycle import Handler
+from quart_wshub.settings import WebSocketSettings
+from quart_wshub.websocket import WebSocket
+
+__all__ = [
+    "BearerResolver",
+    "CloseCode",
+    "ConfigurationError",
+    "ConnectionStatistics",
+    "Handler",
+    "HubStatistics",
+    "Identity",
+    "InvalidEnvelopeError",
+    "InvalidJSONError",
+    "InvalidTopicError",
+    "MessageTooBigError",
+    "PeerError",
+    "TopicLimitError",
+    "UnsupportedDataError",
+    "UsageError",
+    "UserId",
+    "WSEnvelope",
+    "WSHubError",
+    "WebSocket",
+    "WebSocketConnection",
+    "WebSocketDisconnect",
+    "WebSocketHub",
+    "WebSocketSettings",
+    "make_websocket_blueprint",
+]

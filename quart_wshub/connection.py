@@ -1,0 +1,229 @@
+"""One authenticated connection: who it is, its queues and its end. It owns no task; `lifecycle` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import trio
+
+from quart_wshub.close_codes import CloseCode
+from quart_wshub.errors import WebSocketDisconnect
+from quart_wshub.inbox import Inbox
+from quart_wshub.outbox import Outbox
+
+if TYPE_CHECKING:
+    from quart_wshub.auth import Identity, UserId
+    from quart_wshub.frame import Frame
+    from quart_wshub.registry import Registry
+    from quart_wshub.settings import WebSocketSettings
+    from quart_wshub.websocket import WebSocket
+
+__all__ = ["ConnectionStatistics", "Ending", "EndingKind", "WebSocketConnection"]
+
+
+class EndingKind(Enum):
+    """Why a connection ends, as far as it changes how."""
+
+    PEER_LEFT = auto()
+    """Nothing can be sent any more; the handler may finish what was received."""
+
+    HANDLER_CLOSED = auto()
+    """`ws.close()`: the handler may go on with its own cleanup."""
+
+    SERVER_CLOSED = auto()
+    """A policy, a timeout, `hub.disconnect`, or the handler is done: it is cancelled, what is queued still goes out."""
+
+    OVERFLOWED = auto()
+    """The peer does not take what it is sent: what is queued is dropped."""
+
+    CANCELLED = auto()
+    """The server is going down and will not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of a connection: the close code that was sent or received, its reason, and the kind."""
+
+    code: int
+    reason: str
+    kind: EndingKind
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatistics:
+    """A snapshot of one connection. Sizes are in bytes of payload, without framing.
+
+    Attributes:
+        messages_received, bytes_received: from the peer, heartbeats included.
+        messages_sent, bytes_sent: accepted for sending, heartbeats included.
+        queued_messages, queued_bytes: of those, waiting for the socket.
+        unread_messages: received, waiting for the handler.
+    """
+
+    messages_received: int
+    bytes_received: int
+    messages_sent: int
+    bytes_sent: int
+    queued_messages: int
+    queued_bytes: int
+    unread_messages: int
+
+
+class WebSocketConnection:
+    """One socket of one user. Read-only for the app; act on it through the hub or the handler's `ws`."""
+
+    __slots__ = (
+        "_bytes_received",
+        "_bytes_sent",
+        "_connected_at",
+        "_connection_id",
+        "_identity",
+        "_messages_received",
+        "_messages_sent",
+        "_registry",
+        "_ws",
+        "ending",
+        "inbox",
+        "last_seen",
+        "max_topics",
+        "on_closing",
+        "outbox",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        registry: Registry[WebSocketConnection],
+        settings: WebSocketSettings,
+    ) -> None:
+        self._connection_id = uuid4()
+        self._identity = identity
+        self._connected_at = datetime.now(UTC)
+        self._registry = registry
+        self._ws: WebSocket | None = None
+        self._messages_received = self._bytes_received = self._messages_sent = self._bytes_sent = 0
+        self.max_topics = settings.WS_MAX_TOPICS_PER_CONNECTION
+        self.inbox = Inbox()
+        self.outbox = Outbox(settings.WS_SEND_QUEUE_MESSAGES, settings.WS_SEND_QUEUE_BYTES)
+        self.last_seen = trio.current_time()
+        self.ending: Ending | None = None
+        self.on_closing: list[Callable[[WebSocketConnection], None]] = []
+
+    @property
+    def connection_id(self) -> UUID:
+        """Identifies this socket; the client knows it from `hello`."""
+        return self._connection_id
+
+    @property
+    def user_id(self) -> UserId:
+        """Who authenticated."""
+        return self._identity.user_id
+
+    @property
+    def identity(self) -> Identity:
+        """Who authenticated, until when, and what else the token said."""
+        return self._identity
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """What the resolver knew besides the user; empty where it returned a bare id."""
+        return self._identity.claims
+
+    @property
+    def connected_at(self) -> datetime:
+        """When the connection was made, in UTC."""
+        return self._connected_at
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics this connection is subscribed to; empty once it is closed."""
+        return self._registry.topics_of(self)
+
+    @property
+    def ws(self) -> WebSocket:
+        """The socket, as the handler has it."""
+        if self._ws is None:  # pragma: no cover - set before anyone can see the connection
+            msg = "the connection is not running"
+            raise RuntimeError(msg)
+        return self._ws
+
+    def attach(self, ws: WebSocket) -> None:
+        """Give the connection its `ws`. For the runtime."""
+        self._ws = ws
+
+    def statistics(self) -> ConnectionStatistics:
+        """What went through this connection and what waits."""
+        return ConnectionStatistics(
+            messages_received=self._messages_received,
+            bytes_received=self._bytes_received,
+            messages_sent=self._messages_sent,
+            bytes_sent=self._bytes_sent,
+            queued_messages=self.outbox.queued_messages,
+            queued_bytes=self.outbox.queued_bytes,
+            unread_messages=len(self.inbox),
+        )
+
+    def received(self, size: int) -> None:
+        """Note that the peer sent something, which proves that it lives. For the runtime."""
+        self.last_seen = trio.current_time()
+        self._messages_received += 1
+        self._bytes_received += size
+
+    def offer(self, frame: Frame) -> bool:
+        """Queue a frame without waiting. Says whether it was accepted. For the hub.
+
+        A peer so slow that its queue is full is closed with 1013, so that it costs neither the caller nor others.
+        """
+        if self.ending is not None:
+            return False
+        if not self.outbox.offer(frame):
+            self.begin_close(CloseCode.TRY_AGAIN_LATER, kind=EndingKind.OVERFLOWED)
+            return False
+        self._messages_sent += 1
+        self._bytes_sent += frame.size
+        return True
+
+    async def send(self, frame: Frame) -> None:
+        """Queue a frame, waiting for room: the handler's own sends are slowed down, where a fan-out is not.
+
+        Raises:
+            WebSocketDisconnect: the socket is closed.
+        """
+        await self.outbox.put(frame)
+        self._messages_sent += 1
+        self._bytes_sent += frame.size
+
+    def begin_close(self, code: int, reason: str | None = None, *, kind: EndingKind) -> bool:
+        """Start to close, at once and without waiting; the connection's nursery does the rest.
+
+        Only the first call counts; says whether this was it. When it returns, the connection is out of the registry.
+        `reason` defaults to the code's own.
+        """
+        if self.ending is not None:
+            return False
+        if reason is None:
+            reason = code.reason if isinstance(code, CloseCode) else ""
+        self.ending = Ending(int(code), reason, kind)
+        self._registry.remove(self)
+        self.outbox.close(self.ending.code, reason)
+        if kind is not EndingKind.PEER_LEFT:
+            self.inbox.discard()
+        if kind in {EndingKind.PEER_LEFT, EndingKind.OVERFLOWED}:
+            self.outbox.discard()
+        self.inbox.close(self.ending.code, reason)
+        for callback in self.on_closing:
+            callback(self)
+        return True
+
+    def peer_left(self, gone: WebSocketDisconnect) -> bool:
+        """Start to close because the peer has gone."""
+        return self.begin_close(gone.code, gone.reason, kind=EndingKind.PEER_LEFT)
+
+    def __repr__(self) -> str:
+        return f"<WebSocketConnection {self._connection_id} user={self.user_id!r}>"

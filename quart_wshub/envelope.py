@@ -1,0 +1,70 @@
+"""The envelope every structured message travels in, and the types this library keeps for itself.
+
+Encoding and decoding only; no I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
+
+from quart_wshub.errors import InvalidEnvelopeError, InvalidJSONError
+
+__all__ = ["RESERVED_TYPES", "WSEnvelope", "is_envelope_error", "loads"]
+
+RESERVED_TYPES = frozenset({"ping", "pong", "hello"})
+"""Envelope types with a meaning of their own on the wire."""
+
+
+class WSEnvelope(BaseModel):
+    """One message: its `type`, its `data`, and the `request_id` that ties a reply to its request.
+
+    Unknown keys are ignored, so that an older server takes a newer client's messages.
+    """
+
+    type: str = Field(min_length=1)
+    data: dict[str, Any] = Field(default_factory=dict)
+    request_id: str | None = None
+
+    def encode(self) -> str:
+        """The JSON text of this envelope, always with all three keys."""
+        return self.model_dump_json()
+
+    @classmethod
+    def decode(cls, text: str) -> WSEnvelope:
+        """Parse JSON text.
+
+        Raises:
+            InvalidJSONError: `text` is not JSON.
+            InvalidEnvelopeError: it is JSON but not an envelope; the message names the offending keys, never values.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            details = error.errors(include_input=False, include_context=False, include_url=False)
+            if details[0]["type"] == "json_invalid":
+                msg = f"message is not JSON: {details[0]['msg']}"
+                raise InvalidJSONError(msg) from None
+            where = ", ".join(".".join(map(str, detail["loc"])) or "(root)" for detail in details)
+            msg = f"message is not an envelope: {where}"
+            raise InvalidEnvelopeError(msg) from None
+
+
+def is_envelope_error(error: BaseException) -> bool:
+    """Whether `error` is the `ValidationError` of `WSEnvelope` itself, as against one of the app's own models."""
+    return isinstance(error, ValidationError) and error.title == WSEnvelope.__name__
+
+
+def loads(text: str) -> Any:
+    """Parse JSON text, strictly: no `NaN` or `Infinity`, no lone surrogates (which could not be sent on), bounded depth.
+
+    Raises:
+        InvalidJSONError: `text` is not such JSON. The message tells where, and nothing of the text.
+    """
+    try:
+        return from_json(text, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        msg = f"message is not JSON: {error}"
+        raise InvalidJSONError(msg) from None

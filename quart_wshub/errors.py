@@ -1,0 +1,92 @@
+"""Every exception of this package, in one tree.
+
+`UsageError` says that the calling code is wrong; `PeerError` that the peer sent something it should not have.
+The difference decides the close code when one leaves a handler: the peer's fault is told to the peer (1003, 1007,
+1008, 1009), ours is a 1011 with a traceback in the log.
+"""
+
+from __future__ import annotations
+
+from quart_wshub.close_codes import CloseCode
+
+__all__ = [
+    "ConfigurationError",
+    "InvalidEnvelopeError",
+    "InvalidJSONError",
+    "InvalidTopicError",
+    "MessageTooBigError",
+    "PeerError",
+    "TopicLimitError",
+    "UnsupportedDataError",
+    "UsageError",
+    "WSHubError",
+    "WebSocketDisconnect",
+]
+
+
+class WSHubError(Exception):
+    """The root of the tree."""
+
+
+class WebSocketDisconnect(WSHubError):  # noqa: N818 - the name every ASGI framework uses for this
+    """The socket is closed: nothing more can be received or sent. A handler need not catch it.
+
+    Attributes:
+        code: the close code; the peer's where the server tells it, 1005 for a close frame without one, 1006 where
+            the connection ended without a close frame.
+        reason: the close reason, often empty.
+    """
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"closed with {int(self.code)} ({self.reason})" if self.reason else f"closed with {int(self.code)}"
+
+
+class UsageError(WSHubError):
+    """This package was called in a way it cannot work."""
+
+
+class ConfigurationError(UsageError):
+    """The app is put together wrongly; raised at start, and says what to do instead."""
+
+
+class PeerError(WSHubError):
+    """The peer sent something it should not have. Leaving a handler, it closes the socket with `close_code`."""
+
+    close_code: CloseCode = CloseCode.POLICY_VIOLATION
+
+
+class UnsupportedDataError(PeerError):
+    """A binary message came where only text is taken."""
+
+    close_code = CloseCode.UNSUPPORTED_DATA
+
+
+class InvalidJSONError(PeerError, ValueError):
+    """A text message is not JSON."""
+
+    close_code = CloseCode.INVALID_PAYLOAD
+
+
+class InvalidEnvelopeError(PeerError, ValueError):
+    """A message is JSON, but not an envelope."""
+
+    close_code = CloseCode.INVALID_PAYLOAD
+
+
+class MessageTooBigError(PeerError):
+    """A message is larger than `WS_MAX_MESSAGE_BYTES`."""
+
+    close_code = CloseCode.MESSAGE_TOO_BIG
+
+
+class InvalidTopicError(PeerError, ValueError):
+    """A topic is not a non-empty string. Topic names mostly come from peers, hence no `UsageError`."""
+
+
+class TopicLimitError(PeerError):
+    """One connection asked for more than `WS_MAX_TOPICS_PER_CONNECTION` topics."""

@@ -1,0 +1,71 @@
+"""The decisions between the upgrade request and the accept: origin, token, resolver.
+
+Knows nothing of Quart: it takes what the handshake said and gives a verdict.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quart_wshub.auth import BearerResolver, Identity, ResolverError, resolve
+from quart_wshub.close_codes import CloseCode
+from quart_wshub.tokens import BEARER, MASK, Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quart_wshub.settings import WebSocketSettings
+
+__all__ = ["Refusal", "authenticate", "choose_subprotocol", "origin_allowed"]
+
+log = logging.getLogger("quart_wshub")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The handshake fails: the close code, its reason, and the HTTP status where that is asked for instead."""
+
+    code: CloseCode
+    reason: str
+    http_status: int
+
+
+def origin_allowed(origin: str | None, settings: WebSocketSettings) -> bool:
+    """Whether this `Origin` may connect. Only browsers send one, and only browsers need to be kept from it."""
+    allowed = settings.WS_ALLOWED_ORIGINS
+    return allowed is None or origin is None or origin.lower() in allowed
+
+
+def choose_subprotocol(credentials: Credentials, supported: Sequence[str]) -> str | None:
+    """The app's choice among what was offered, else `bearer` where it was offered, and never the token."""
+    for name in credentials.subprotocols:
+        if name in supported:
+            return name
+    return BEARER if credentials.bearer_offered else None
+
+
+async def authenticate(
+    credentials: Credentials, resolver: BearerResolver, settings: WebSocketSettings
+) -> Identity | Refusal:
+    """Ask the resolver whose token this is. A resolver that fails is logged, with the token masked."""
+    token = credentials.token
+    if not token:
+        return Refusal(CloseCode.UNAUTHORIZED, "token missing", 401)
+    try:
+        identity = await resolve(resolver, token, seconds=settings.WS_AUTH_TIMEOUT_SECONDS)
+    except ResolverError as error:
+        log.error("handshake failed: %s", _describe(error).replace(token, MASK))  # noqa: TRY400 - masked first
+        return Refusal(CloseCode.INTERNAL_ERROR, CloseCode.INTERNAL_ERROR.reason, 500)
+    if identity is None:
+        return Refusal(CloseCode.UNAUTHORIZED, "token invalid or expired", 401)
+    return identity
+
+
+def _describe(error: ResolverError) -> str:
+    cause = error.__cause__
+    if cause is None or isinstance(cause, TimeoutError):
+        return str(error)
+    return "".join((f"{error}\n", *traceback.format_exception(cause))).rstrip()

@@ -1,0 +1,253 @@
+"""`WebSocketHub`: who is connected, and delivery to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import trio
+
+from quart_wshub.auth import UserId
+from quart_wshub.close_codes import CloseCode, validate_close
+from quart_wshub.connection import EndingKind, WebSocketConnection
+from quart_wshub.errors import ConfigurationError, InvalidTopicError, TopicLimitError, UsageError
+from quart_wshub.frame import Frame
+from quart_wshub.registry import Registry
+
+if TYPE_CHECKING:
+    from quart_wshub.envelope import WSEnvelope
+
+__all__ = ["HubStatistics", "WebSocketHub"]
+
+SLICE = 256
+"""Sockets a fan-out serves before other tasks get a turn: well under 10 ms of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubStatistics:
+    """A snapshot of one hub since it was made.
+
+    Attributes:
+        connections, users, topics: now.
+        accepted: connections registered so far.
+        publications: calls to `send_to`, `broadcast`, and entries of `send_many`, so far.
+        deliveries: sockets that accepted a publication, so far.
+        closed: how many connections ended, by close code.
+    """
+
+    connections: int
+    users: int
+    topics: int
+    accepted: int
+    publications: int
+    deliveries: int
+    closed: Mapping[int, int]
+
+
+class WebSocketHub:
+    """The registry of one process and the delivery to what is in it. Make one per app, at import if you like.
+
+    Delivery never waits for a socket: each has a queue, and a peer whose queue is full is closed with 1013. All
+    fan-outs of one hub have one order, the same on every connection, also when they overlap.
+
+    Every method that awaits is a checkpoint. One that is cancelled has either done nothing or, for a fan-out to many
+    sockets, served some of them; no index is ever left half changed.
+
+    Args:
+        max_per_user: sockets a user may have open at a time, at least 1; one more evicts the oldest with 4429.
+
+    Raises:
+        ConfigurationError: `max_per_user` is no integer of at least 1.
+    """
+
+    def __init__(self, *, max_per_user: int = 5) -> None:
+        if not isinstance(max_per_user, int) or max_per_user < 1:
+            msg = f"max_per_user={max_per_user!r} must be an integer of at least 1"
+            raise ConfigurationError(msg)
+        self._max_per_user = max_per_user
+        self._registry: Registry[WebSocketConnection] = Registry()
+        self._fan_out_order = trio.Lock()
+        self._accepted = self._publications = self._deliveries = 0
+        self._closed: Counter[int] = Counter()
+        self._slots = 0
+
+    @property
+    def registry(self) -> Registry[WebSocketConnection]:
+        """The indexes. For the runtime; apps use the methods of the hub."""
+        return self._registry
+
+    # Delivery
+
+    async def send_to(self, user_id: UserId, envelope: WSEnvelope) -> int:
+        """Deliver to every socket of a user. Returns how many accepted it."""
+        return await self._fan_out(Frame(envelope.encode()), lambda: self._registry.of_user(user_id))
+
+    async def send_many(self, envelopes: Mapping[UserId, WSEnvelope]) -> int:
+        """Deliver a different envelope to each user. Returns how many sockets accepted one."""
+        total = 0
+        for user_id, envelope in list(envelopes.items()):
+            total += await self.send_to(user_id, envelope)
+        return total
+
+    async def broadcast(
+        self, envelope: WSEnvelope, *, topic: str | None = None, exclude: UUID | None = None
+    ) -> int:
+        """Deliver to a topic's subscribers, or without `topic` to everyone, but not to the connection `exclude`.
+
+        Returns how many sockets accepted it.
+
+        Raises:
+            InvalidTopicError: `topic` is not a non-empty string.
+        """
+        frame = Frame(envelope.encode())
+        if topic is None:
+            return await self._fan_out(frame, self._registry.everyone, exclude)
+        _check_topic(topic)
+        return await self._fan_out(frame, lambda: self._registry.of_topic(topic), exclude)
+
+    async def _fan_out(
+        self, frame: Frame, members: Callable[[], Collection[WebSocketConnection]], exclude: UUID | None = None
+    ) -> int:
+        accepted = 0
+        excluded = None if exclude is None else self._registry.get(exclude)
+        async with self._fan_out_order:
+            self._publications += 1
+            everyone = tuple(members())
+            for start in range(0, len(everyone), SLICE):
+                batch: Iterable[WebSocketConnection] = everyone[start : start + SLICE]
+                if start:
+                    await trio.lowlevel.checkpoint()
+                    batch = _still_in(batch, members())
+                accepted += sum(c.offer(frame) for c in batch if c is not excluded)
+            self._deliveries += accepted
+        return accepted
+
+    # Membership
+
+    async def subscribe(self, connection_id: UUID, topic: str) -> bool:
+        """Subscribe a connection to a topic. Idempotent. `False` where there is no such connection (any more).
+
+        Raises:
+            InvalidTopicError: `topic` is not a non-empty string.
+            TopicLimitError: the connection has `WS_MAX_TOPICS_PER_CONNECTION` topics already. Leaving a handler,
+                either closes the socket with 1008.
+        """
+        await trio.lowlevel.checkpoint()
+        _check_topic(topic)
+        connection = self._registry.get(connection_id)
+        if connection is None:
+            return False
+        topics = connection.topics
+        if topic not in topics and len(topics) >= connection.max_topics:
+            msg = f"a connection may have at most {connection.max_topics} topics"
+            raise TopicLimitError(msg)
+        return self._registry.subscribe(connection, topic)
+
+    async def unsubscribe(self, connection_id: UUID, topic: str) -> bool:
+        """Unsubscribe a connection from a topic. Idempotent. `False` where there is no such connection (any more).
+
+        Raises:
+            InvalidTopicError: `topic` is not a non-empty string.
+        """
+        await trio.lowlevel.checkpoint()
+        _check_topic(topic)
+        connection = self._registry.get(connection_id)
+        return connection is not None and self._registry.unsubscribe(connection, topic)
+
+    async def disconnect(
+        self,
+        *,
+        user_id: UserId | None = None,
+        connection_id: UUID | None = None,
+        code: int = CloseCode.NORMAL,
+        reason: str | None = None,
+    ) -> int:
+        """Close a user's sockets, or one connection. Returns how many; does not wait for the peers.
+
+        Raises:
+            UsageError: not exactly one of `user_id` and `connection_id` was given.
+            ValueError: the code may not be sent, or the reason is over 123 bytes.
+        """
+        if (user_id is None) == (connection_id is None):
+            msg = "disconnect() takes exactly one of user_id and connection_id"
+            raise UsageError(msg)
+        validate_close(code, reason or "")
+        await trio.lowlevel.checkpoint()
+        if connection_id is not None:
+            connection = self._registry.get(connection_id)
+            targets = [] if connection is None else [connection]
+        else:
+            targets = list(self._registry.of_user(user_id))
+        return sum(target.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for target in targets)
+
+    # Introspection
+
+    def online_users(self) -> frozenset[UserId]:
+        """The users with at least one open socket on this node."""
+        return self._registry.users()  # type: ignore[return-value]  # the registry takes any hashable
+
+    def connection_count(self) -> int:
+        """Open sockets on this node."""
+        return len(self._registry)
+
+    def topic_count(self, topic: str) -> int:
+        """Subscribers of a topic on this node."""
+        return len(self._registry.of_topic(topic))
+
+    def statistics(self) -> HubStatistics:
+        """What this hub did so far, and what it holds."""
+        return HubStatistics(
+            connections=len(self._registry),
+            users=len(self._registry.users()),
+            topics=len(self._registry.topics()),
+            accepted=self._accepted,
+            publications=self._publications,
+            deliveries=self._deliveries,
+            closed=MappingProxyType(dict(self._closed)),
+        )
+
+    def __repr__(self) -> str:
+        return f"<WebSocketHub connections={len(self._registry)}>"
+
+    # For the runtime
+
+    def take_slot(self, limit: int | None) -> bool:
+        """Count one more socket, from the start of its handshake to its very end; `False` at the limit."""
+        if limit is not None and self._slots >= limit:
+            return False
+        self._slots += 1
+        return True
+
+    def free_slot(self) -> None:
+        """Give back what `take_slot` took."""
+        self._slots -= 1
+
+    def register(self, connection: WebSocketConnection) -> None:
+        """Enter a connection, and evict the user's oldest where there are too many; waits for nobody."""
+        self._registry.add(connection)
+        self._accepted += 1
+        connection.on_closing.append(self._count_closed)
+        siblings = list(self._registry.of_user(connection.user_id))
+        for oldest in siblings[: -self._max_per_user]:
+            oldest.begin_close(CloseCode.TOO_MANY_CONNECTIONS, kind=EndingKind.SERVER_CLOSED)
+
+    def _count_closed(self, connection: WebSocketConnection) -> None:
+        assert connection.ending is not None
+        self._closed[connection.ending.code] += 1
+
+
+def _check_topic(topic: object) -> None:
+    if not isinstance(topic, str) or not topic:
+        msg = f"a topic is a non-empty string, not {type(topic).__name__ if not isinstance(topic, str) else 'empty'}"
+        raise InvalidTopicError(msg)
+
+
+def _still_in(
+    batch: Iterable[WebSocketConnection], members: Collection[WebSocketConnection]
+) -> list[WebSocketConnection]:
+    """Those of a batch that have not left while the fan-out gave way to other tasks."""
+    return [connection for connection in batch if connection in members]

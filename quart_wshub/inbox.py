@@ -1,0 +1,94 @@
+"""Messages that were received and wait for the handler: bounded, and readable to the end after the peer has left.
+
+Trio's memory channel would do but for two things: it is bounded in messages only, and closing its sending side while
+messages wait tells the reader nothing of the close code.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import trio
+
+from quart_wshub.errors import WebSocketDisconnect
+
+__all__ = ["Inbox"]
+
+MAX_MESSAGES = 256
+MAX_BYTES = 256 * 1024
+
+YIELD_EVERY = 16
+"""A reader that never has to wait still gives way to other tasks after so many messages. Giving way at each one costs
+as much as all the rest of receiving it."""
+
+
+class Inbox:
+    """A queue with one writer, the receive task, and any number of readers, who are served in order."""
+
+    __slots__ = ("_bytes", "_closed", "_messages", "_readers", "_room", "_taken")
+
+    def __init__(self) -> None:
+        self._messages: deque[str | bytes] = deque()
+        self._bytes = 0
+        self._taken = 0
+        self._closed: tuple[int, str] | None = None
+        self._readers = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def has_room(self) -> bool:
+        """Whether another message, of whatever size, may be put."""
+        return len(self._messages) < MAX_MESSAGES and self._bytes < MAX_BYTES
+
+    async def wait_for_room(self) -> None:
+        """Wait until a reader has made room. Cancellation loses nothing."""
+        while not self.has_room():
+            await self._room.park()
+
+    def put(self, message: str | bytes) -> None:
+        """Add a message; dropped where the inbox is closed. Check `has_room` first: the bound is the writer's duty."""
+        if self._closed is None:
+            self._messages.append(message)
+            self._bytes += len(message)
+            self._readers.unpark()
+
+    def close(self, code: int, reason: str) -> None:
+        """Let readers take what waits, then raise `WebSocketDisconnect`. Only the first call counts."""
+        if self._closed is None:
+            self._closed = (code, reason)
+            self._readers.unpark_all()
+
+    def discard(self) -> None:
+        """Drop what waits."""
+        self._messages.clear()
+        self._bytes = 0
+        self._room.unpark_all()
+
+    async def get(self) -> str | bytes:
+        """Take the next message. Cancellation loses nothing.
+
+        Every call can be cancelled; a call that need not wait gives way to other tasks every 16th time.
+
+        Raises:
+            WebSocketDisconnect: nothing waits, and the socket is closed.
+        """
+        if self._messages and self._taken < YIELD_EVERY:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            self._taken = 0
+            await trio.lowlevel.checkpoint()
+        while not self._messages:
+            if self._closed is not None:
+                raise WebSocketDisconnect(*self._closed)
+            await self._readers.park()
+        return self._take()
+
+    def _take(self) -> str | bytes:
+        message = self._messages.popleft()
+        self._bytes -= len(message)
+        self._taken += 1
+        if self._room and self.has_room():
+            self._room.unpark_all()
+        return message

@@ -1,0 +1,104 @@
+"""`WebSocketSettings`: everything an operator can turn, as a pydantic-settings mixin.
+
+Environment and `.env` names are the field names. A bad value raises pydantic's `ValidationError` at construction,
+which names the variable, the value and the bound.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["WebSocketSettings"]
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/?#\s]+", re.IGNORECASE)
+
+
+class WebSocketSettings(BaseSettings):
+    """Settings of one blueprint. Mix it into an app's own: ``class Settings(WebSocketSettings, BaseSettings)``.
+
+    Durations are in seconds, sizes in bytes.
+    """
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    WS_HEARTBEAT_SECONDS: Seconds = 30.0
+    """Time between two application pings."""
+
+    WS_HEARTBEAT_TIMEOUT_SECONDS: Seconds = 60.0
+    """A peer silent for so long is closed with 4408; must be more than `WS_HEARTBEAT_SECONDS`."""
+
+    WS_MAX_CONNECTIONS_PER_USER: Count = 5
+    """For `WebSocketHub(max_per_user=…)`: one more connection evicts the user's oldest with 4429."""
+
+    WS_MAX_MESSAGE_BYTES: Count = 65536
+    """Largest inbound message, in bytes of the reassembled, decompressed payload; more is closed with 1009."""
+
+    WS_MAX_CONNECTIONS: Count | None = None
+    """Connections and handshakes this node takes at a time; beyond that HTTP 503. `None`: no limit."""
+
+    WS_MAX_TOPICS_PER_CONNECTION: Count = 128
+    """Topics one connection may be subscribed to."""
+
+    WS_SEND_QUEUE_MESSAGES: Count = 1024
+    """Messages that may wait for one slow peer; beyond that it is closed with 1013."""
+
+    WS_SEND_QUEUE_BYTES: Count = 1024 * 1024
+    """Bytes that may wait for one slow peer; beyond that it is closed with 1013."""
+
+    WS_AUTH_TIMEOUT_SECONDS: Seconds = 10.0
+    """How long the bearer resolver may take; more is closed with 1011."""
+
+    WS_CLOSE_TIMEOUT_SECONDS: Seconds = 5.0
+    """How long a closing handshake may take, and how long a handler may work on after its peer has left."""
+
+    WS_ALLOWED_ORIGINS: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Origins a browser may connect from, e.g. ``https://app.example.com``; comma separated in the environment.
+    `None` or ``*``: any. Clients that send no `Origin` are no browsers and always pass."""
+
+    WS_ALLOW_QUERY_TOKEN: bool = True
+    """Whether `?token=` is a token source."""
+
+    WS_REJECT_WITH_HTTP: bool = False
+    """Refuse bad tokens with HTTP 401 before the upgrade, instead of accepting and closing with 4401."""
+
+    WS_HELLO: bool = True
+    """Whether the first message on every socket is the `hello` envelope."""
+
+    WS_TRANSPORT: Literal["auto", "asgi"] = "auto"
+    """`asgi` never uses more than the ASGI interface of the server."""
+
+    @field_validator("WS_ALLOWED_ORIGINS", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        origins = tuple(part.strip() for part in value.strip().strip("[]").replace('"', "").split(","))
+        return None if origins == ("*",) else origins
+
+    @field_validator("WS_ALLOWED_ORIGINS")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if origins is None or origins == ("*",):
+            return None
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                msg = f"{origin!r} is not an origin: use scheme://host[:port] without a path, or * alone for any"
+                raise ValueError(msg)
+        return tuple(origin.lower() for origin in origins)
+
+    @model_validator(mode="after")
+    def _check_heartbeat(self) -> Self:
+        if self.WS_HEARTBEAT_TIMEOUT_SECONDS <= self.WS_HEARTBEAT_SECONDS:
+            msg = (
+                f"WS_HEARTBEAT_TIMEOUT_SECONDS={self.WS_HEARTBEAT_TIMEOUT_SECONDS:g} must be greater than "
+                f"WS_HEARTBEAT_SECONDS={self.WS_HEARTBEAT_SECONDS:g}"
+            )
+            raise ValueError(msg)
+        return self

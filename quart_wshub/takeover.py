@@ -1,0 +1,137 @@
+"""How the hub gets at a WebSocket below Quart: its own ASGI classes, set at Quart's own places for that.
+
+`app.asgi_websocket_class` puts a `Takeover` into the scope's extensions. A view that claims it has the server's
+`receive` and `send` to itself, and Quart's own message pump rests. Every other route runs as it did.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import trio
+from quart_trio import QuartTrio
+
+from quart_wshub.errors import ConfigurationError
+from quart_wshub.tokens import redact_scope
+
+if TYPE_CHECKING:
+    from quart import Quart
+
+__all__ = ["Takeover", "install", "takeover_of"]
+
+log = logging.getLogger("quart_wshub")
+
+EXTENSION = "quart_wshub"
+
+Event = dict[str, Any]
+
+NOT_TRIO = (
+    "quart-wshub runs on Trio, and this server does not. Run the app with: hypercorn -k trio module:app "
+    "(or app.run() for development)"
+)
+
+
+class Takeover:
+    """The server's `receive` and `send` for one WebSocket, to be claimed once."""
+
+    def __init__(
+        self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
+    ) -> None:
+        self.receive = receive
+        self.send = send
+        self._claimed = False
+        self._quart_is_receiving: trio.CancelScope | None = None
+
+    def claim(self) -> None:
+        """From now on Quart receives nothing, and sends nothing but errors."""
+        self._claimed = True
+        if self._quart_is_receiving is not None:
+            self._quart_is_receiving.cancel()
+
+    async def receive_for_quart(self) -> Event:
+        """What Quart's message pump awaits. Being cancelled while it waits loses no event."""
+        if not self._claimed:
+            with trio.CancelScope() as self._quart_is_receiving:
+                return await self.receive()
+        await trio.sleep_forever()
+
+    async def send_for_quart(self, event: Event) -> None:
+        """What Quart sends with. Once claimed, only the app's use of Quart's own `websocket` can end up here."""
+        if not self._claimed:
+            await self.send(event)
+        elif event["type"] in {"websocket.accept", "websocket.send"}:
+            msg = "this socket belongs to the hub: use the handler's ws, not quart.websocket"
+            raise RuntimeError(msg)
+
+
+class _TakeoverWebsocket:
+    """Mixed into the app's `asgi_websocket_class`."""
+
+    scope: Any
+
+    async def __call__(
+        self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
+    ) -> None:
+        require_trio()
+        takeover = Takeover(receive, send)
+        shown_by_the_server = self.scope
+        extensions = {**(self.scope.get("extensions") or {}), EXTENSION: takeover}
+        self.scope = {**self.scope, "extensions": extensions}
+        # The server's access log prints query and headers out of the scope it handed over; Quart has its copy.
+        redact_scope(shown_by_the_server)
+        await super().__call__(takeover.receive_for_quart, takeover.send_for_quart)  # type: ignore[misc]
+
+
+class _TrioLifespan:
+    """Mixed into the app's `asgi_lifespan_class`: fail at start, not at the first request, where Trio is missing."""
+
+    async def __call__(
+        self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
+    ) -> None:
+        if trio.lowlevel.in_trio_run():
+            await super().__call__(receive, send)  # type: ignore[misc]
+        else:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": NOT_TRIO})
+
+
+def require_trio() -> None:
+    """Refuse to run on another event loop.
+
+    Raises:
+        ConfigurationError: this is not Trio.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise ConfigurationError(NOT_TRIO)
+
+
+def install(app: Quart) -> None:
+    """Make an app's WebSockets claimable. Idempotent; keeps the app's own ASGI classes as bases.
+
+    Raises:
+        ConfigurationError: the app is no `QuartTrio`.
+    """
+    if not isinstance(app, QuartTrio):
+        msg = f"quart-wshub needs a QuartTrio app, and this is a {type(app).__name__}: use quart_trio.QuartTrio(__name__)"
+        raise ConfigurationError(msg)
+    app.asgi_websocket_class = _mix(_TakeoverWebsocket, app.asgi_websocket_class)
+    app.asgi_lifespan_class = _mix(_TrioLifespan, app.asgi_lifespan_class)
+
+
+def _mix(mixin: type, base: type) -> Any:
+    return base if issubclass(base, mixin) else type(f"Hub{base.__name__}", (mixin, base), {})
+
+
+def takeover_of(scope: Any) -> Takeover:
+    """The takeover in a scope.
+
+    Raises:
+        ConfigurationError: there is none: the app's ASGI class was replaced after the blueprint was registered.
+    """
+    takeover = (scope.get("extensions") or {}).get(EXTENSION)
+    if not isinstance(takeover, Takeover):
+        msg = "app.asgi_websocket_class was replaced after make_websocket_blueprint was registered: set it before"
+        raise ConfigurationError(msg)
+    return takeover
