@@ -9,9 +9,11 @@ from quart_wshub.errors import (
     ConfigurationError,
     InvalidEnvelopeError,
     InvalidJSONError,
+    InvalidTextError,
     InvalidTopicError,
     MessageTooBigError,
     PeerError,
+    ProtocolViolationError,
     TopicLimitError,
     UnsupportedDataError,
     UsageError,
@@ -19,6 +21,7 @@ from quart_wshub.errors import (
     WSHubError,
 )
 from quart_wshub.hub import HubStatistics, WebSocketHub
+from quart_wshub.jwt_auth import JWTUtils, jwt_bearer_resolver
 from quart_wshub.lifecycle import Handler
 from quart_wshub.settings import WebSocketSettings
 from quart_wshub.websocket import WebSocket
@@ -33,9 +36,12 @@ __all__ = [
     "Identity",
     "InvalidEnvelopeError",
     "InvalidJSONError",
+    "InvalidTextError",
     "InvalidTopicError",
+    "JWTUtils",
     "MessageTooBigError",
     "PeerError",
+    "ProtocolViolationError",
     "TopicLimitError",
     "UnsupportedDataError",
     "UsageError",
@@ -47,5 +53,6 @@ __all__ = [
     "WebSocketDisconnect",
     "WebSocketHub",
     "WebSocketSettings",
+    "jwt_bearer_resolver",
     "make_websocket_blueprint",
 ]

@@ -74,23 +74,25 @@ async def resolve(resolver: BearerResolver, token: str, *, seconds: float) -> Id
     Raises:
         ResolverError: the resolver failed; its text may hold the token, so log it only redacted.
     """
-    try:
-        with trio.fail_after(seconds):
+    result: object = None
+    with trio.move_on_after(seconds) as scope:
+        try:
             result = await _call(resolver, token)
-    except trio.TooSlowError as error:
+        except Exception as error:
+            msg = "bearer resolver failed"
+            raise ResolverError(msg) from error
+    if scope.cancelled_caught:
         msg = f"bearer resolver took longer than {seconds:g} s"
-        raise ResolverError(msg) from error
-    except Exception as error:
-        msg = "bearer resolver failed"
-        raise ResolverError(msg) from error
+        raise ResolverError(msg)
     return _live_identity(result)
 
 
 async def _call(resolver: BearerResolver, token: str) -> object:
     if is_async_callable(resolver):
         return await resolver(token)  # type: ignore[misc]
-    result = await trio.to_thread.run_sync(resolver, token, abandon_on_cancel=True)
-    # A sync callable that returns a coroutine, such as a lambda or functools.partial around an async function.
+    # A sync callable may still return a coroutine, such as a lambda around an async function; Trio would take that
+    # for a mistake, hence the tuple.
+    (result,) = await trio.to_thread.run_sync(lambda: (resolver(token),), abandon_on_cancel=True)
     return await result if inspect.isawaitable(result) else result
 
 

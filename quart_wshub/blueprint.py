@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from quart import Blueprint, Response, abort, websocket
-from quart.blueprints import BlueprintSetupState
 
 from quart_wshub import heartbeat
 from quart_wshub.auth import BearerResolver, Identity, is_async_callable
 from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
-from quart_wshub.hub import WebSocketHub
 from quart_wshub.lifecycle import Handler, Lifecycle
-from quart_wshub.settings import WebSocketSettings
-from quart_wshub.takeover import install, takeover_of
-from quart_wshub.tokens import BEARER, Credentials, extract_credentials
-from quart_wshub.transport.asgi import AsgiTransport
+from quart_wshub.opening import open_transport
+from quart_wshub.takeover import install
+from quart_wshub.tokens import BEARER, extract_credentials
+from quart_wshub.transport.hypercorn import install as install_native_transport
 from quart_wshub.websocket import HandshakeInfo, WebSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quart.blueprints import BlueprintSetupState
+
+    from quart_wshub.hub import WebSocketHub
+    from quart_wshub.settings import WebSocketSettings
+    from quart_wshub.transport.base import Transport
 
 __all__ = ["make_websocket_blueprint"]
 
@@ -64,12 +70,14 @@ def make_websocket_blueprint(
     blueprint = Blueprint(name, __name__)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols))
     blueprint.add_websocket(path, "socket", endpoint.serve)
-    blueprint.record(_install)
+
+    def on_registration(state: BlueprintSetupState) -> None:
+        install(state.app)  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
+        if settings.WS_TRANSPORT == "auto":
+            install_native_transport()
+
+    blueprint.record(on_registration)
     return blueprint
-
-
-def _install(state: BlueprintSetupState) -> None:
-    install(state.app)  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
 
 
 def _check_handler(handler: Handler) -> None:
@@ -113,7 +121,7 @@ class _Endpoint:
         if not origin_allowed(websocket.headers.get("Origin"), self._settings):
             return Response("this origin may not connect\n", 403)
         if not self._hub.take_slot(self._settings.WS_MAX_CONNECTIONS):
-            return Response("at capacity\n", 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+            return Response("no room for another connection\n", 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
         try:
             return await self._admit(path_params)
         finally:
@@ -129,43 +137,31 @@ class _Endpoint:
         verdict = await authenticate(credentials, self._bearer_resolver, self._settings)
         if isinstance(verdict, Refusal) and self._settings.WS_REJECT_WITH_HTTP:
             return _refuse_with_http(verdict)
-        takeover = takeover_of(websocket.scope)
-        takeover.claim()
-        transport = AsgiTransport(
-            takeover.receive, takeover.send, max_message_bytes=self._settings.WS_MAX_MESSAGE_BYTES
-        )
-        if isinstance(verdict, Refusal):
-            await self._refuse_with_close(transport, credentials, verdict)
-        else:
-            await self._run(transport, credentials, verdict, path_params)
-        return None
-
-    async def _refuse_with_close(
-        self, transport: AsgiTransport, credentials: Credentials, refusal: Refusal
-    ) -> None:
-        """Accept, then close: a browser sees no code of a handshake that fails."""
-        with trio.move_on_after(self._settings.WS_CLOSE_TIMEOUT_SECONDS):
-            try:
-                await transport.accept(choose_subprotocol(credentials, self._subprotocols))
-                await transport.close(refusal.code, refusal.reason)
-            except WebSocketDisconnect:
-                return
-        transport.abort()
-
-    async def _run(
-        self,
-        transport: AsgiTransport,
-        credentials: Credentials,
-        identity: Identity,
-        path_params: dict[str, Any],
-    ) -> None:
         subprotocol = choose_subprotocol(credentials, self._subprotocols)
         try:
-            await transport.accept(subprotocol)
-        except WebSocketDisconnect:
-            return
-        connection = WebSocketConnection(identity, registry=self._hub.registry, settings=self._settings)
-        connection.attach(WebSocket(connection, HandshakeInfo(websocket.scope, path_params, subprotocol)))
+            with trio.fail_after(self._settings.WS_CLOSE_TIMEOUT_SECONDS):
+                transport = await open_transport(self._hub, self._settings, subprotocol)
+        except (trio.TooSlowError, WebSocketDisconnect):
+            return None
+        if isinstance(verdict, Refusal):
+            await self._refuse_with_close(transport, verdict)
+        else:
+            handshake = HandshakeInfo(websocket.scope, path_params, subprotocol)
+            await self._run(transport, verdict, handshake)
+        return None
+
+    async def _refuse_with_close(self, transport: Transport, refusal: Refusal) -> None:
+        """Accepted, then closed: a browser sees no code of a handshake that fails."""
+        with trio.move_on_after(self._settings.WS_CLOSE_TIMEOUT_SECONDS) as patience:
+            await transport.close(refusal.code, refusal.reason)
+        if patience.cancelled_caught:
+            transport.abort()
+
+    async def _run(self, transport: Transport, identity: Identity, handshake: HandshakeInfo) -> None:
+        connection = WebSocketConnection(
+            identity, registry=self._hub.registry, transport=transport, settings=self._settings
+        )
+        connection.attach(WebSocket(connection, handshake))
         if self._settings.WS_HELLO:
             connection.offer(heartbeat.hello_frame(connection.connection_id, self._settings))
         self._hub.register(connection)

@@ -34,6 +34,7 @@ class CloseCode(IntEnum):
         return member
 
     NORMAL = (1000, "", False)
+    PROTOCOL_ERROR = (1002, "protocol error", False)
     UNSUPPORTED_DATA = (1003, "this frame kind is not taken here", False)
     INVALID_PAYLOAD = (1007, "invalid payload", False)
     POLICY_VIOLATION = (1008, "policy violation", True)

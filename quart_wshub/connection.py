@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -13,14 +13,19 @@ import trio
 
 from quart_wshub.close_codes import CloseCode
 from quart_wshub.errors import WebSocketDisconnect
+from quart_wshub.frame import size_of
 from quart_wshub.inbox import Inbox
 from quart_wshub.outbox import Outbox
+from quart_wshub.pacing import Pacer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from quart_wshub.auth import Identity, UserId
     from quart_wshub.frame import Frame
     from quart_wshub.registry import Registry
     from quart_wshub.settings import WebSocketSettings
+    from quart_wshub.transport.base import Transport
     from quart_wshub.websocket import WebSocket
 
 __all__ = ["ConnectionStatistics", "Ending", "EndingKind", "WebSocketConnection"]
@@ -47,11 +52,18 @@ class EndingKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a connection: the close code that was sent or received, its reason, and the kind."""
+    """The end of a connection.
+
+    Attributes:
+        code, reason: what was sent or received in the close frame.
+        kind: how it ends.
+        deadline: Trio time at which it has to be over, whatever the peer does.
+    """
 
     code: int
     reason: str
     kind: EndingKind
+    deadline: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ class ConnectionStatistics:
         messages_sent, bytes_sent: accepted for sending, heartbeats included.
         queued_messages, queued_bytes: of those, waiting for the socket.
         unread_messages: received, waiting for the handler.
+        round_trip_seconds: from the last heartbeat ping to its pong; `None` before the first.
     """
 
     messages_received: int
@@ -72,6 +85,7 @@ class ConnectionStatistics:
     queued_messages: int
     queued_bytes: int
     unread_messages: int
+    round_trip_seconds: float | None
 
 
 class WebSocketConnection:
@@ -85,7 +99,11 @@ class WebSocketConnection:
         "_identity",
         "_messages_received",
         "_messages_sent",
+        "_pacer",
+        "_pinged_at",
         "_registry",
+        "_round_trip",
+        "_transport",
         "_ws",
         "ending",
         "inbox",
@@ -100,14 +118,19 @@ class WebSocketConnection:
         identity: Identity,
         *,
         registry: Registry[WebSocketConnection],
+        transport: Transport,
         settings: WebSocketSettings,
     ) -> None:
         self._connection_id = uuid4()
         self._identity = identity
         self._connected_at = datetime.now(UTC)
         self._registry = registry
+        self._transport = transport
+        self._pacer = Pacer()
         self._ws: WebSocket | None = None
         self._messages_received = self._bytes_received = self._messages_sent = self._bytes_sent = 0
+        self._pinged_at: float | None = None
+        self._round_trip: float | None = None
         self.max_topics = settings.WS_MAX_TOPICS_PER_CONNECTION
         self.inbox = Inbox()
         self.outbox = Outbox(settings.WS_SEND_QUEUE_MESSAGES, settings.WS_SEND_QUEUE_BYTES)
@@ -167,13 +190,24 @@ class WebSocketConnection:
             queued_messages=self.outbox.queued_messages,
             queued_bytes=self.outbox.queued_bytes,
             unread_messages=len(self.inbox),
+            round_trip_seconds=self._round_trip,
         )
 
-    def received(self, size: int) -> None:
+    def received(self, messages: Sequence[str | bytes]) -> None:
         """Note that the peer sent something, which proves that it lives. For the runtime."""
         self.last_seen = trio.current_time()
-        self._messages_received += 1
-        self._bytes_received += size
+        self._messages_received += len(messages)
+        self._bytes_received += sum(map(size_of, messages))
+
+    def ping_sent(self) -> None:
+        """Note when the heartbeat asked. For the runtime."""
+        self._pinged_at = trio.current_time()
+
+    def pong_received(self) -> None:
+        """Note when the peer answered; a pong nobody asked for says nothing of the way. For the runtime."""
+        if self._pinged_at is not None:
+            self._round_trip = trio.current_time() - self._pinged_at
+            self._pinged_at = None
 
     def offer(self, frame: Frame) -> bool:
         """Queue a frame without waiting. Says whether it was accepted. For the hub.
@@ -182,7 +216,11 @@ class WebSocketConnection:
         """
         if self.ending is not None:
             return False
-        if not self.outbox.offer(frame):
+        try:
+            rest = self._transport.try_send(frame) if self.outbox.idle else frame
+        except WebSocketDisconnect:
+            return False  # the receive task is about to find out, and may have messages to take before that
+        if rest is not None and not self.outbox.offer(rest):
             self.begin_close(CloseCode.TRY_AGAIN_LATER, kind=EndingKind.OVERFLOWED)
             return False
         self._messages_sent += 1
@@ -190,16 +228,28 @@ class WebSocketConnection:
         return True
 
     async def send(self, frame: Frame) -> None:
-        """Queue a frame, waiting for room: the handler's own sends are slowed down, where a fan-out is not.
+        """Send a frame, or queue it, waiting for room: the handler's own sends are slowed down, unlike a fan-out.
+
+        Every call can be cancelled; one that need not wait gives way to other tasks every 16th time.
 
         Raises:
             WebSocketDisconnect: the socket is closed.
         """
-        await self.outbox.put(frame)
+        await self._pacer.before()
+        if self.ending is not None:
+            raise WebSocketDisconnect(self.ending.code, self.ending.reason)
+        if self.outbox.idle:
+            rest = self._transport.try_send(frame)
+            if rest is not None:
+                self.outbox.offer(rest)  # has room, being idle; and half a frame must not be lost to a cancellation
+        else:
+            await self.outbox.put(frame)
         self._messages_sent += 1
         self._bytes_sent += frame.size
 
-    def begin_close(self, code: int, reason: str | None = None, *, kind: EndingKind) -> bool:
+    def begin_close(
+        self, code: int, reason: str | None = None, *, kind: EndingKind, deadline: float = math.inf
+    ) -> bool:
         """Start to close, at once and without waiting; the connection's nursery does the rest.
 
         Only the first call counts; says whether this was it. When it returns, the connection is out of the registry.
@@ -209,7 +259,7 @@ class WebSocketConnection:
             return False
         if reason is None:
             reason = code.reason if isinstance(code, CloseCode) else ""
-        self.ending = Ending(int(code), reason, kind)
+        self.ending = Ending(int(code), reason, kind, deadline)
         self._registry.remove(self)
         self.outbox.close(self.ending.code, reason)
         if kind is not EndingKind.PEER_LEFT:

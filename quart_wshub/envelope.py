@@ -40,13 +40,11 @@ class WSEnvelope(BaseModel):
             InvalidJSONError: `text` is not JSON.
             InvalidEnvelopeError: it is JSON but not an envelope; the message names the offending keys, never values.
         """
+        value = loads(text)
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate(value)
         except ValidationError as error:
             details = error.errors(include_input=False, include_context=False, include_url=False)
-            if details[0]["type"] == "json_invalid":
-                msg = f"message is not JSON: {details[0]['msg']}"
-                raise InvalidJSONError(msg) from None
             where = ", ".join(".".join(map(str, detail["loc"])) or "(root)" for detail in details)
             msg = f"message is not an envelope: {where}"
             raise InvalidEnvelopeError(msg) from None
@@ -58,7 +56,7 @@ def is_envelope_error(error: BaseException) -> bool:
 
 
 def loads(text: str) -> Any:
-    """Parse JSON text, strictly: no `NaN` or `Infinity`, no lone surrogates (which could not be sent on), bounded depth.
+    """Parse JSON text, strictly: no `NaN` or `Infinity`, no lone surrogates (they could not be sent on), bounded depth.
 
     Raises:
         InvalidJSONError: `text` is not such JSON. The message tells where, and nothing of the text.

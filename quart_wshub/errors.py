@@ -13,9 +13,11 @@ __all__ = [
     "ConfigurationError",
     "InvalidEnvelopeError",
     "InvalidJSONError",
+    "InvalidTextError",
     "InvalidTopicError",
     "MessageTooBigError",
     "PeerError",
+    "ProtocolViolationError",
     "TopicLimitError",
     "UnsupportedDataError",
     "UsageError",
@@ -76,6 +78,18 @@ class InvalidEnvelopeError(PeerError, ValueError):
     """A message is JSON, but not an envelope."""
 
     close_code = CloseCode.INVALID_PAYLOAD
+
+
+class InvalidTextError(PeerError):
+    """A text message, or the reason in a close frame, is not UTF-8."""
+
+    close_code = CloseCode.INVALID_PAYLOAD
+
+
+class ProtocolViolationError(PeerError):
+    """The peer broke RFC 6455: an unmasked frame, a reserved bit, a bad opcode, and so on."""
+
+    close_code = CloseCode.PROTOCOL_ERROR
 
 
 class MessageTooBigError(PeerError):

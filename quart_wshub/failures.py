@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from quart_wshub.close_codes import CloseCode
@@ -11,6 +10,8 @@ from quart_wshub.envelope import is_envelope_error
 from quart_wshub.errors import PeerError, WebSocketDisconnect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from quart_wshub.connection import WebSocketConnection
 
 __all__ = ["log_failure", "verdict"]

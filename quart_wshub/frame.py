@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["Frame"]
+import struct
+
+__all__ = ["BINARY", "CLOSE", "TEXT", "Frame", "encode_frame", "size_of"]
+
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+
+_FIN = 0x80
+
+
+def encode_frame(opcode: int, payload: bytes) -> bytes:
+    """A whole server frame, unmasked as RFC 6455 section 5.1 has it."""
+    length = len(payload)
+    if length < 126:
+        return bytes((_FIN | opcode, length)) + payload
+    if length < 65536:
+        return struct.pack("!BBH", _FIN | opcode, 126, length) + payload
+    return struct.pack("!BBQ", _FIN | opcode, 127, length) + payload
+
+
+def size_of(message: str | bytes) -> int:
+    """The length of a message in bytes, UTF-8 encoded where it is text."""
+    if isinstance(message, bytes) or message.isascii():
+        return len(message)
+    return len(message.encode(errors="surrogatepass"))
 
 
 class Frame:
@@ -16,14 +41,30 @@ class Frame:
         size: length of the payload in bytes, UTF-8 encoded where it is text.
     """
 
-    __slots__ = ("payload", "size")
+    __slots__ = ("_wire", "payload", "size")
 
     def __init__(self, payload: str | bytes) -> None:
         self.payload = payload
-        if isinstance(payload, bytes) or payload.isascii():
-            self.size = len(payload)
-        else:
-            self.size = len(payload.encode())
+        self._wire: bytes | None = None
+        self.size = size_of(payload)
+
+    @property
+    def wire(self) -> bytes:
+        """The bytes a server puts on the wire for this message; encoded at the first use."""
+        if self._wire is None:
+            if isinstance(self.payload, str):
+                self._wire = encode_frame(TEXT, self.payload.encode())
+            else:
+                self._wire = encode_frame(BINARY, self.payload)
+        return self._wire
+
+    @classmethod
+    def rest(cls, wire: bytes) -> Frame:
+        """What is left of a frame that a socket took only in part."""
+        frame = cls(b"")
+        frame._wire = wire
+        frame.size = len(wire)
+        return frame
 
     def __repr__(self) -> str:
         kind = "text" if isinstance(self.payload, str) else "binary"

@@ -57,7 +57,7 @@ async def authenticate(
     try:
         identity = await resolve(resolver, token, seconds=settings.WS_AUTH_TIMEOUT_SECONDS)
     except ResolverError as error:
-        log.error("handshake failed: %s", _describe(error).replace(token, MASK))  # noqa: TRY400 - masked first
+        log.error("handshake failed: %s", _without(token, _describe(error)))
         return Refusal(CloseCode.INTERNAL_ERROR, CloseCode.INTERNAL_ERROR.reason, 500)
     if identity is None:
         return Refusal(CloseCode.UNAUTHORIZED, "token invalid or expired", 401)
@@ -66,6 +66,13 @@ async def authenticate(
 
 def _describe(error: ResolverError) -> str:
     cause = error.__cause__
-    if cause is None or isinstance(cause, TimeoutError):
+    if cause is None:
         return str(error)
     return "".join((f"{error}\n", *traceback.format_exception(cause))).rstrip()
+
+
+def _without(token: str, text: str) -> str:
+    """Mask the token, also where a `repr` shows it with escapes."""
+    for shown in (token, repr(token)[1:-1], ascii(token)[1:-1]):
+        text = text.replace(shown, MASK)
+    return text

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import trio
 
-from quart_wshub.auth import UserId
 from quart_wshub.close_codes import CloseCode, validate_close
 from quart_wshub.connection import EndingKind, WebSocketConnection
 from quart_wshub.errors import ConfigurationError, InvalidTopicError, TopicLimitError, UsageError
@@ -19,9 +17,16 @@ from quart_wshub.frame import Frame
 from quart_wshub.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from uuid import UUID
+
+    from quart_wshub.auth import UserId
     from quart_wshub.envelope import WSEnvelope
 
 __all__ = ["HubStatistics", "WebSocketHub"]
+
+MIN_DRAIN_BATCH = 50
+DRAIN_BATCHES = 20
 
 SLICE = 256
 """Sockets a fan-out serves before other tasks get a turn: well under 10 ms of work."""
@@ -74,6 +79,9 @@ class WebSocketHub:
         self._accepted = self._publications = self._deliveries = 0
         self._closed: Counter[int] = Counter()
         self._slots = 0
+        self._vacant = trio.Event()
+        self._vacant.set()
+        self._drain_deadline: float | None = None
 
     @property
     def registry(self) -> Registry[WebSocketConnection]:
@@ -88,14 +96,13 @@ class WebSocketHub:
 
     async def send_many(self, envelopes: Mapping[UserId, WSEnvelope]) -> int:
         """Deliver a different envelope to each user. Returns how many sockets accepted one."""
+        await trio.lowlevel.checkpoint()  # also where there is nobody to send to
         total = 0
         for user_id, envelope in list(envelopes.items()):
             total += await self.send_to(user_id, envelope)
         return total
 
-    async def broadcast(
-        self, envelope: WSEnvelope, *, topic: str | None = None, exclude: UUID | None = None
-    ) -> int:
+    async def broadcast(self, envelope: WSEnvelope, *, topic: str | None = None, exclude: UUID | None = None) -> int:
         """Deliver to a topic's subscribers, or without `topic` to everyone, but not to the connection `exclude`.
 
         Returns how many sockets accepted it.
@@ -213,18 +220,56 @@ class WebSocketHub:
     def __repr__(self) -> str:
         return f"<WebSocketHub connections={len(self._registry)}>"
 
+    # Shutdown
+
+    async def drain(self, timeout: float = 10.0) -> int:
+        """Close every connection with 1012, in batches spread over half of `timeout` (seconds), and wait for the end.
+
+        From here on new handshakes get HTTP 503. What is queued still goes out; handlers are cancelled; peers that do
+        not answer are dropped at the end. Returns how many connections were open. Under the native transport this
+        runs by itself when the server shuts down. A second call joins the first.
+
+        Cancellation leaves the hub draining, and the connections that were not yet told open.
+        """
+        deadline = trio.current_time() + timeout
+        self._drain_deadline = deadline if self._drain_deadline is None else min(self._drain_deadline, deadline)
+        everyone = list(self._registry.everyone())
+        size = max(MIN_DRAIN_BATCH, math.ceil(len(everyone) / DRAIN_BATCHES))
+        for start in range(0, len(everyone), size):
+            if start:
+                await trio.sleep(timeout / 2 / DRAIN_BATCHES)
+            for connection in everyone[start : start + size]:
+                self._send_away(connection)
+        with trio.move_on_at(deadline):
+            await self._vacant.wait()
+        await trio.lowlevel.checkpoint()
+        return len(everyone)
+
+    @property
+    def draining(self) -> bool:
+        """Whether `drain` was called, and new handshakes are refused."""
+        return self._drain_deadline is not None
+
+    def _send_away(self, connection: WebSocketConnection) -> None:
+        assert self._drain_deadline is not None
+        connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.SERVER_CLOSED, deadline=self._drain_deadline)
+
     # For the runtime
 
     def take_slot(self, limit: int | None) -> bool:
-        """Count one more socket, from the start of its handshake to its very end; `False` at the limit."""
-        if limit is not None and self._slots >= limit:
+        """Count one more socket, from the start of its handshake to its very end; `False` when there is no room."""
+        if self.draining or (limit is not None and self._slots >= limit):
             return False
         self._slots += 1
+        if self._vacant.is_set():
+            self._vacant = trio.Event()
         return True
 
     def free_slot(self) -> None:
         """Give back what `take_slot` took."""
         self._slots -= 1
+        if not self._slots:
+            self._vacant.set()
 
     def register(self, connection: WebSocketConnection) -> None:
         """Enter a connection, and evict the user's oldest where there are too many; waits for nobody."""
@@ -234,6 +279,8 @@ class WebSocketHub:
         siblings = list(self._registry.of_user(connection.user_id))
         for oldest in siblings[: -self._max_per_user]:
             oldest.begin_close(CloseCode.TOO_MANY_CONNECTIONS, kind=EndingKind.SERVER_CLOSED)
+        if self.draining:
+            self._send_away(connection)
 
     def _count_closed(self, connection: WebSocketConnection) -> None:
         assert connection.ending is not None

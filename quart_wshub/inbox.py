@@ -11,26 +11,25 @@ from collections import deque
 import trio
 
 from quart_wshub.errors import WebSocketDisconnect
+from quart_wshub.pacing import Pacer
 
 __all__ = ["Inbox"]
 
-MAX_MESSAGES = 256
 MAX_BYTES = 256 * 1024
 
-YIELD_EVERY = 16
-"""A reader that never has to wait still gives way to other tasks after so many messages. Giving way at each one costs
-as much as all the rest of receiving it."""
+MESSAGE_OVERHEAD_BYTES = 100
+"""What a message costs besides its payload, so that empty ones are bounded too."""
 
 
 class Inbox:
     """A queue with one writer, the receive task, and any number of readers, who are served in order."""
 
-    __slots__ = ("_bytes", "_closed", "_messages", "_readers", "_room", "_taken")
+    __slots__ = ("_bytes", "_closed", "_messages", "_pacer", "_readers", "_room")
 
     def __init__(self) -> None:
         self._messages: deque[str | bytes] = deque()
         self._bytes = 0
-        self._taken = 0
+        self._pacer = Pacer()
         self._closed: tuple[int, str] | None = None
         self._readers = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -40,7 +39,7 @@ class Inbox:
 
     def has_room(self) -> bool:
         """Whether another message, of whatever size, may be put."""
-        return len(self._messages) < MAX_MESSAGES and self._bytes < MAX_BYTES
+        return self._bytes < MAX_BYTES
 
     async def wait_for_room(self) -> None:
         """Wait until a reader has made room. Cancellation loses nothing."""
@@ -51,7 +50,7 @@ class Inbox:
         """Add a message; dropped where the inbox is closed. Check `has_room` first: the bound is the writer's duty."""
         if self._closed is None:
             self._messages.append(message)
-            self._bytes += len(message)
+            self._bytes += len(message) + MESSAGE_OVERHEAD_BYTES
             self._readers.unpark()
 
     def close(self, code: int, reason: str) -> None:
@@ -74,11 +73,7 @@ class Inbox:
         Raises:
             WebSocketDisconnect: nothing waits, and the socket is closed.
         """
-        if self._messages and self._taken < YIELD_EVERY:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        else:
-            self._taken = 0
-            await trio.lowlevel.checkpoint()
+        await self._pacer.before()
         while not self._messages:
             if self._closed is not None:
                 raise WebSocketDisconnect(*self._closed)
@@ -87,8 +82,7 @@ class Inbox:
 
     def _take(self) -> str | bytes:
         message = self._messages.popleft()
-        self._bytes -= len(message)
-        self._taken += 1
+        self._bytes -= len(message) + MESSAGE_OVERHEAD_BYTES
         if self._room and self.has_room():
             self._room.unpark_all()
         return message

@@ -17,7 +17,7 @@ import trio
 from quart_wshub import heartbeat
 from quart_wshub.close_codes import CloseCode
 from quart_wshub.connection import EndingKind, WebSocketConnection
-from quart_wshub.errors import MessageTooBigError, WebSocketDisconnect
+from quart_wshub.errors import PeerError, WebSocketDisconnect
 from quart_wshub.failures import log_failure, verdict
 
 if TYPE_CHECKING:
@@ -92,8 +92,9 @@ class Lifecycle:
         kind = connection.ending.kind
         now = trio.current_time()
         grace = self._settings.WS_CLOSE_TIMEOUT_SECONDS
+        patience = min(grace, LAST_WORD_SECONDS) if kind is EndingKind.CANCELLED else grace
         self._receiving.cancel()
-        self._goodbye.deadline = now + (min(grace, LAST_WORD_SECONDS) if kind is EndingKind.CANCELLED else grace)
+        self._goodbye.deadline = min(now + patience, connection.ending.deadline)
         if kind in {EndingKind.PEER_LEFT, EndingKind.HANDLER_CLOSED}:
             self._nursery.cancel_scope.deadline = now + grace
         else:
@@ -104,28 +105,32 @@ class Lifecycle:
         try:
             with self._receiving:
                 while True:
-                    await self._receive_one()
+                    await self._receive_some()
         except WebSocketDisconnect as gone:
             self._connection.peer_left(gone)
-        except MessageTooBigError as error:
+        except PeerError as error:
+            log.info("closing with %d: %r: %s", error.close_code, self._connection, error)
             self._connection.begin_close(error.close_code, kind=EndingKind.SERVER_CLOSED)
         finally:
             self._receiver_done.set()
 
-    async def _receive_one(self) -> None:
-        inbox = self._connection.inbox
-        if not inbox.has_room():
+    async def _receive_some(self) -> None:
+        connection = self._connection
+        if not connection.inbox.has_room():
             await self._wait_for_handler()
-        message = await self._transport.receive()
-        self._connection.received(len(message))
-        if isinstance(message, str):
-            beat = heartbeat.classify(message)
-            if beat is not None:
-                kind, request_id = beat
-                if kind == "ping":
-                    self._connection.offer(heartbeat.pong_frame(request_id))
-                return
-        inbox.put(message)
+        messages = await self._transport.receive()
+        connection.received(messages)
+        for message in messages:
+            if isinstance(message, str) and (beat := heartbeat.classify(message)) is not None:
+                self._answer(*beat)
+            else:
+                connection.inbox.put(message)
+
+    def _answer(self, kind: str, request_id: str | None) -> None:
+        if kind == "ping":
+            self._connection.offer(heartbeat.pong_frame(request_id))
+        else:
+            self._connection.pong_received()
 
     async def _wait_for_handler(self) -> None:
         """Let the peer wait while the handler is behind: it is held up by TCP, and not held dead meanwhile.
@@ -145,23 +150,26 @@ class Lifecycle:
     async def _write(self) -> None:
         try:
             while batch := await self._connection.outbox.take():
-                await self._transport.send(batch)
+                with trio.fail_after(self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS):
+                    await self._transport.send(batch)
+        except trio.TooSlowError:
+            self._connection.begin_close(CloseCode.TRY_AGAIN_LATER, "too slow", kind=EndingKind.OVERFLOWED)
         except WebSocketDisconnect as gone:
+            # What the peer had sent before may still be unread; the receive task finds the end, and the true code.
+            with trio.move_on_after(self._settings.WS_CLOSE_TIMEOUT_SECONDS):
+                await self._receiver_done.wait()
             self._connection.peer_left(gone)
 
     async def _close(self) -> None:
         ending = self._connection.ending
         assert ending is not None
         await self._receiver_done.wait()
-        if ending.kind is not EndingKind.PEER_LEFT:
-            try:
-                await self._transport.close(ending.code, ending.reason)
-            except WebSocketDisconnect:
-                return
+        await self._transport.close(ending.code, ending.reason)
 
     async def _ping(self) -> None:
         while True:
             await trio.sleep(self._settings.WS_HEARTBEAT_SECONDS)
+            self._connection.ping_sent()
             self._connection.offer(heartbeat.PING)
 
     async def _watch(self) -> None:

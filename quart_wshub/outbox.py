@@ -14,16 +14,23 @@ MAX_BATCH = 64
 
 
 class Outbox:
-    """The send queue of one connection. Any number of writers, one reader: the connection's writer task."""
+    """The send queue of one connection. Any number of writers, one reader: the connection's writer task.
 
-    __slots__ = ("_closed", "_max_bytes", "_receive", "_room", "_send", "queued_bytes")
+    Attributes:
+        queued_bytes: payload bytes that wait.
+        idle: nothing waits and nothing is being written, so that a frame may bypass the queue.
+    """
+
+    __slots__ = ("_closed", "_max_bytes", "_max_messages", "_receive", "_room", "_send", "idle", "queued_bytes")
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._send, self._receive = trio.open_memory_channel[Frame](max_messages)
+        self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._room = trio.lowlevel.ParkingLot()
         self._closed: tuple[int, str] | None = None
         self.queued_bytes = 0
+        self.idle = True
 
     @property
     def queued_messages(self) -> int:
@@ -47,26 +54,42 @@ class Outbox:
         except trio.WouldBlock:
             return False
         self.queued_bytes += frame.size
+        self.idle = False
         return True
 
     async def put(self, frame: Frame) -> None:
-        """Queue a frame, waiting for room. A checkpoint. Cancelled, it has not queued the frame.
+        """Queue a frame, waiting for room. A checkpoint, also when it raises. Cancelled, it has not queued the frame.
+
+        Room is half of the bounds: the other half is for fan-outs and heartbeats, which cannot wait, so that a handler
+        that always has more to send does not make a slow consumer of its peer.
 
         Raises:
             WebSocketDisconnect: the outbox is closed, or was while this waited.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self.offer(frame):
-            await self._room.park()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        try:
+            while self._is_half_full() or not self.offer(frame):
+                await self._room.park()
+        finally:  # also when it raises: a handler that catches the disconnect and sends on must not stop the rest
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _is_half_full(self) -> bool:
+        half_full = self.queued_messages * 2 >= self._max_messages or self.queued_bytes * 2 >= self._max_bytes
+        return half_full and self._closed is None
 
     async def take(self) -> list[Frame]:
         """Wait for frames and take what is there, up to a batch; empty once the outbox is closed and empty.
 
-        Cancellation loses nothing.
+        Calling this says that the previous batch is out. Cancellation loses nothing.
         """
         try:
-            batch = [await self._receive.receive()]
+            batch = [self._receive.receive_nowait()]
+        except trio.WouldBlock:
+            self.idle = True
+            try:
+                batch = [await self._receive.receive()]
+            except trio.EndOfChannel:
+                return []
         except trio.EndOfChannel:
             return []
         while len(batch) < MAX_BATCH:

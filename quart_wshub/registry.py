@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable
 from collections.abc import Set as AbstractSet
-from typing import Generic, Protocol, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 __all__ = ["Member", "Registry"]
 

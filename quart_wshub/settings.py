@@ -6,8 +6,9 @@ which names the variable, the value and the bound.
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -27,6 +28,17 @@ class WebSocketSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep `.env` for a subclass that names no file: of several bases, pydantic lets the last one's config win,
+        and that is `BaseSettings`, which reads none.
+        """
+        super().__init_subclass__(**kwargs)
+        config = cls.model_config
+        if config.get("env_file") is None:
+            config["env_file"] = ".env"
+            if config.get("extra") == "forbid":
+                config["extra"] = "ignore"
 
     WS_HEARTBEAT_SECONDS: Seconds = 30.0
     """Time between two application pings."""
@@ -59,8 +71,8 @@ class WebSocketSettings(BaseSettings):
     """How long a closing handshake may take, and how long a handler may work on after its peer has left."""
 
     WS_ALLOWED_ORIGINS: Annotated[tuple[str, ...] | None, NoDecode] = None
-    """Origins a browser may connect from, e.g. ``https://app.example.com``; comma separated in the environment.
-    `None` or ``*``: any. Clients that send no `Origin` are no browsers and always pass."""
+    """Origins a browser may connect from, e.g. ``https://app.example.com``; comma separated in the environment,
+    or a JSON list. `None` or ``*``: any. Clients that send no `Origin` are no browsers and always pass."""
 
     WS_ALLOW_QUERY_TOKEN: bool = True
     """Whether `?token=` is a token source."""
@@ -72,15 +84,19 @@ class WebSocketSettings(BaseSettings):
     """Whether the first message on every socket is the `hello` envelope."""
 
     WS_TRANSPORT: Literal["auto", "asgi"] = "auto"
-    """`asgi` never uses more than the ASGI interface of the server."""
+    """`auto` takes the socket over where the server is a hypercorn this was tested with; `asgi` never does."""
+
+    WS_COMPRESSION: bool = False
+    """Accept `permessage-deflate` for what clients send. Native transport only; plain ASGI leaves it to the server."""
 
     @field_validator("WS_ALLOWED_ORIGINS", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        origins = tuple(part.strip() for part in value.strip().strip("[]").replace('"', "").split(","))
-        return None if origins == ("*",) else origins
+        if value.strip().startswith("["):
+            return json.loads(value)
+        return tuple(part.strip() for part in value.split(","))
 
     @field_validator("WS_ALLOWED_ORIGINS")
     @classmethod

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,6 +16,8 @@ from quart_wshub.errors import ConfigurationError
 from quart_wshub.tokens import redact_scope
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from quart import Quart
 
 __all__ = ["Takeover", "install", "takeover_of"]
@@ -36,9 +37,7 @@ NOT_TRIO = (
 class Takeover:
     """The server's `receive` and `send` for one WebSocket, to be claimed once."""
 
-    def __init__(
-        self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
-    ) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]) -> None:
         self.receive = receive
         self.send = send
         self._claimed = False
@@ -56,6 +55,7 @@ class Takeover:
             with trio.CancelScope() as self._quart_is_receiving:
                 return await self.receive()
         await trio.sleep_forever()
+        return None
 
     async def send_for_quart(self, event: Event) -> None:
         """What Quart sends with. Once claimed, only the app's use of Quart's own `websocket` can end up here."""
@@ -71,9 +71,7 @@ class _TakeoverWebsocket:
 
     scope: Any
 
-    async def __call__(
-        self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]) -> None:
         require_trio()
         takeover = Takeover(receive, send)
         shown_by_the_server = self.scope
@@ -87,9 +85,7 @@ class _TakeoverWebsocket:
 class _TrioLifespan:
     """Mixed into the app's `asgi_lifespan_class`: fail at start, not at the first request, where Trio is missing."""
 
-    async def __call__(
-        self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]) -> None:
         if trio.lowlevel.in_trio_run():
             await super().__call__(receive, send)  # type: ignore[misc]
         else:
@@ -114,7 +110,9 @@ def install(app: Quart) -> None:
         ConfigurationError: the app is no `QuartTrio`.
     """
     if not isinstance(app, QuartTrio):
-        msg = f"quart-wshub needs a QuartTrio app, and this is a {type(app).__name__}: use quart_trio.QuartTrio(__name__)"
+        msg = (
+            f"quart-wshub needs a QuartTrio app, and this is a {type(app).__name__}: use quart_trio.QuartTrio(__name__)"
+        )
         raise ConfigurationError(msg)
     app.asgi_websocket_class = _mix(_TakeoverWebsocket, app.asgi_websocket_class)
     app.asgi_lifespan_class = _mix(_TrioLifespan, app.asgi_lifespan_class)

@@ -13,7 +13,6 @@ Under the autojump clock use an async bearer resolver: a sync one runs in a thre
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,8 @@ from quart_wshub.envelope import RESERVED_TYPES, WSEnvelope, loads
 from quart_wshub.errors import WebSocketDisconnect, WSHubError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
     from quart import Quart
 
 __all__ = ["HandshakeRejected", "WebSocketClient", "connect"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,11 +19,18 @@ BEARER = "bearer"
 
 MASK = "***"
 
+SUBPROTOCOL_HEADER = b"sec-websocket-protocol"
+
 Headers = Sequence[tuple[bytes, bytes]]
 
-_QUERY_TOKEN = re.compile(rb"((?:^|[?&;])token=)[^&;#]*", re.IGNORECASE)
+_TOKEN_IN_QUERY = "".join(f"(?:{letter}|%{ord(letter):02x})" for letter in "token").encode()
+"""`token` as a query may spell it: any of its letters percent-encoded."""
+
+_QUERY_TOKEN = re.compile(rb"((?:^|[?&;])" + _TOKEN_IN_QUERY + rb"=)[^&]*", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"^\s*(\S+)\s+.*$", re.DOTALL)
-_SUBPROTOCOL_TOKEN = re.compile(rb"(?i)((?:^|,)[\s]*bearer[\s]*,[\s]*)[^,\s]+")
+
+_URL_HEADERS = frozenset({b"referer", b"x-forwarded-uri", b"x-original-uri", b"x-original-url", b"x-rewrite-url"})
+"""Where browsers and proxies repeat a URL, its query included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class Credentials:
 def extract_credentials(
     offered: Sequence[str], authorization: str | None, query_string: bytes, *, allow_query: bool
 ) -> Credentials:
-    """Find the token. In order: subprotocol, `Authorization`, `?token=`; the first present wins, even when it is bad."""
+    """Find the token: subprotocol, `Authorization`, `?token=`. The first present wins, even when it is bad."""
     token, bearer_offered, others = _split_subprotocols(offered)
     if token is None:
         token = _authorization_token(authorization)
@@ -56,7 +64,8 @@ def _split_subprotocols(offered: Sequence[str]) -> tuple[str | None, bool, tuple
     for index, name in enumerate(offered):
         if name.lower() == BEARER:
             token = offered[index + 1] if index + 1 < len(offered) else None
-            return token, True, (*offered[:index], *offered[index + 2 :])
+            # A client, and hypercorn, take no echo but the very word that was offered.
+            return token, name == BEARER, (*offered[:index], *offered[index + 2 :])
     return None, False, tuple(offered)
 
 
@@ -77,27 +86,52 @@ def redact_scope(scope: MutableMapping[str, Any]) -> None:
 
 def masked(scope: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of an ASGI scope that describe the request, with every token masked."""
+    headers, offered = scope.get("headers", ()), scope.get("subprotocols", ())
+    tokens = _offered_tokens(_offers_in(headers)) | _offered_tokens(offered)
     return {
         "path": scope["path"],
         "query_string": _mask_query(scope.get("query_string", b"")),
-        "headers": [(name, _mask_header(name.lower(), value)) for name, value in scope.get("headers", ())],
-        "subprotocols": _mask_offered(scope.get("subprotocols", ())),
+        "headers": [(name, _mask_header(name.lower(), value, tokens)) for name, value in headers],
+        "subprotocols": _mask_offered(offered, tokens),
     }
+
+
+def _offers_in(headers: Headers) -> list[str]:
+    """The offered subprotocols, over all header lines: to a client several lines are one list."""
+    lines = [value for name, value in headers if name.lower() == SUBPROTOCOL_HEADER]
+    return [name for line in lines for name in _split_offers(line)]
+
+
+def _split_offers(line: bytes) -> list[str]:
+    return [name.strip() for name in line.decode("latin-1").split(",")]
+
+
+def _offered_tokens(offered: Sequence[str]) -> frozenset[str]:
+    """Whatever stands after a `bearer`."""
+    names = [name for name in offered if name]
+    followers = {after for name, after in pairwise(names) if name.lower() == BEARER}
+    return frozenset(name for name in followers if name.lower() != BEARER)
 
 
 def _mask_query(value: bytes) -> bytes:
     return _QUERY_TOKEN.sub(rb"\1" + MASK.encode(), value)
 
 
-def _mask_header(name: bytes, value: bytes) -> bytes:
-    if name == b"referer":
+def _mask_header(name: bytes, value: bytes, tokens: frozenset[str]) -> bytes:
+    if name in _URL_HEADERS:
         return _mask_query(value)
     if name in {b"authorization", b"proxy-authorization"}:
-        return _AUTHORIZATION.sub(rb"\1 " + MASK.encode(), value)
-    if name == b"sec-websocket-protocol":
-        return _SUBPROTOCOL_TOKEN.sub(rb"\1" + MASK.encode(), value)
+        return _mask_authorization(value)
+    if name == SUBPROTOCOL_HEADER:
+        return ", ".join(_mask_offered(_split_offers(value), tokens)).encode("latin-1")
     return value
 
 
-def _mask_offered(offered: Sequence[str]) -> list[str]:
-    return [MASK if index and offered[index - 1].lower() == BEARER else name for index, name in enumerate(offered)]
+def _mask_authorization(value: bytes) -> bytes:
+    """Keep the scheme; where there is none, all of it may be the token."""
+    match = _AUTHORIZATION.match(value)
+    return MASK.encode() if match is None else match[1] + b" " + MASK.encode()
+
+
+def _mask_offered(offered: Sequence[str], tokens: frozenset[str]) -> list[str]:
+    return [MASK if name in tokens else name for name in offered]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl
 
 import trio
@@ -17,6 +16,9 @@ from quart_wshub.envelope import WSEnvelope, loads
 from quart_wshub.errors import UnsupportedDataError, WebSocketDisconnect
 from quart_wshub.frame import Frame
 from quart_wshub.tokens import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["HandshakeInfo", "WebSocket"]
 
@@ -38,7 +40,8 @@ class HandshakeInfo:
 
     @property
     def headers(self) -> Headers:
-        return Headers((name.decode("latin-1").title(), value.decode("latin-1")) for name, value in self._scope["headers"])
+        fields = self._scope["headers"]
+        return Headers((name.decode("latin-1").title(), value.decode("latin-1")) for name, value in fields)
 
     @property
     def args(self) -> MultiDict[str, str]:

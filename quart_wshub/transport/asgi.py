@@ -15,7 +15,7 @@ import trio
 
 from quart_wshub.close_codes import ABNORMAL_CLOSURE
 from quart_wshub.errors import MessageTooBigError, WebSocketDisconnect
-from quart_wshub.frame import Frame
+from quart_wshub.frame import Frame, size_of
 
 __all__ = ["AsgiTransport"]
 
@@ -50,9 +50,9 @@ class AsgiTransport:
             )
         await self._shielded_send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
 
-    def try_send(self, frame: Frame) -> bool:
-        """Always `False`: an ASGI `send` has to be awaited."""
-        return False
+    def try_send(self, frame: Frame) -> Frame | None:
+        """Nothing is sent at once: an ASGI `send` has to be awaited."""
+        return frame
 
     async def send(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
@@ -62,13 +62,13 @@ class AsgiTransport:
             await self._shielded_send({"type": "websocket.send", key: frame.payload})
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> Sequence[str | bytes]:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._raise_if_closed()
         while True:
             event = await self._next_event()
             if event["type"] != _CONNECT:
-                return self._message(event)
+                return (self._message(event),)
 
     async def close(self, code: int, reason: str) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -102,11 +102,7 @@ class AsgiTransport:
         text = event.get("text")
         # Not `event["bytes"] or event["text"]`: an empty binary message is a message.
         message = text if text is not None else bytes(event.get("bytes") or b"")
-        if len(message) > self._max_message_bytes or (
-            isinstance(message, str)
-            and not message.isascii()
-            and len(message.encode(errors="surrogatepass")) > self._max_message_bytes
-        ):
+        if size_of(message) > self._max_message_bytes:
             msg = f"message is over {self._max_message_bytes} bytes"
             raise MessageTooBigError(msg)
         return message

@@ -6,10 +6,12 @@ An implementation moves whole messages and knows nothing of users, topics or hea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from quart_wshub.frame import Frame
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quart_wshub.frame import Frame
 
 __all__ = ["Transport"]
 
@@ -20,38 +22,43 @@ class Transport(Protocol):
     Guarantees:
       - messages arrive and leave in order, whole, text as `str` and binary as `bytes`, also when empty;
       - `receive` and `close` are called by one task at a time, `send` by one task at a time;
-      - once the socket is closed, from either side, every method but `abort` and `close` raises
-        `WebSocketDisconnect` with the peer's code and reason where the server tells them, else 1006;
+      - once the peer has gone, `receive`, `send` and `try_send` raise `WebSocketDisconnect` with its code and reason
+        where the server tells them, else 1006;
       - every awaiting method is a checkpoint, also when it raises.
     """
 
-    def try_send(self, frame: Frame) -> bool:
-        """Send at once, without waiting, if nothing is in the way. `False`: not sent, queue it."""
+    def try_send(self, frame: Frame) -> Frame | None:
+        """Send at once, without waiting. Call it only while nothing waits to be sent and no `send` is under way.
+
+        Returns what is left to be sent: `None` for nothing, the frame itself where none of it went out, or the rest
+        of it. Give that to `send` before anything else.
+        """
         ...
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send these, in order. Returns when the server or the kernel has taken them.
 
-        Cancellation leaves every frame either wholly handed over or not at all.
+        Cancelled, it may have sent part of them, and nothing more can be sent: `abort` is due.
         """
         ...
 
-    async def receive(self) -> str | bytes:
-        """The next message.
+    async def receive(self) -> Sequence[str | bytes]:
+        """Wait for messages and take what there is; empty where only the peer's liveness was proven.
 
         Cancellation loses nothing.
 
         Raises:
-            MessageTooBigError: the message is over the limit; nothing more can be received.
-            WebSocketDisconnect: the peer has gone.
+            PeerError: the peer broke the protocol or a limit, after everything it sent before was received. Nothing
+                more can be received; close with the error's `close_code`.
+            WebSocketDisconnect: the peer has gone, likewise.
         """
         ...
 
     async def close(self, code: int, reason: str) -> None:
         """Do the closing handshake: send the close frame, drain input until the peer answers, end the connection.
 
-        Does nothing where the peer has gone. Waits for as long as the peer takes: put a deadline around it.
-        Cancellation ends the wait, and `abort` is due next.
+        Where the peer has closed first, only end the connection. Waits for as long as the peer takes: put a deadline
+        around it. Cancelled, `abort` is due.
         """
         ...
 

@@ -1,0 +1,109 @@
+"""Every development task: ``nox -l`` lists them, ``nox -s NAME`` runs one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+# The running interpreter is among them, so that `nox -s tests` never runs nothing.
+PYTHONS = list(dict.fromkeys(["3.11", "3.12", "3.13", RUNNING]))
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Serve the chat example; arguments go to hypercorn, such as `-- --bind 127.0.0.1:9000`."""
+    session.install("-e", ".")
+    session.chdir("examples/chat")
+    if not session.posargs:
+        session.log("Open http://127.0.0.1:8000/ in two browser tabs. Ctrl+C stops it.")
+    arguments = session.posargs or ["--bind", "127.0.0.1:8000"]
+    session.run("hypercorn", "-k", "trio", *arguments, "app:app", interrupt_timeout=10)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the suite and hold its coverage to the threshold; with arguments for pytest, run just those."""
+    session.install("-e", ".", *group("test"))
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    # Absolute, because servers under test run in directories of their own.
+    session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / ".coverage")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(python=RUNNING)
+def lowest(session: nox.Session) -> None:
+    """Run the suite on the oldest dependencies that pyproject.toml allows."""
+    constraints = str(Path(session.create_tmp()).resolve() / "lowest.txt")
+    session.install("uv")
+    session.run(
+        *("uv", "pip", "compile", "--quiet", "--resolution=lowest-direct", "--strip-extras"),
+        *(f"--python={RUNNING}", "--no-header", f"--output-file={constraints}", "pyproject.toml"),
+    )
+    session.install("-e", ".", *group("test"), "-c", constraints)
+    session.run("pytest", *(session.posargs or ["-m", "not browser and not soak"]))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types: ours strictly, and that all public ones are complete."""
+    session.install("-e", ".", "nox", *group("test"), *group("types"))
+    session.run("mypy", *session.posargs)
+    session.run("pyright", "--verifytypes", "quart_wshub", "--ignoreexternal")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; `-- --fix` repairs what can be repaired."""
+    session.install(*group("lint"))
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []))
+    session.run("ruff", "format", *([] if fix else ["--check"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks; arguments go to them."""
+    session.install("-e", ".", "-r", "benchmarks/requirements.txt")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel into dist/, then import the wheel away from the checkout."""
+    session.install("build")
+    dist = Path("dist").resolve()
+    for old in dist.glob("quart_wshub-*"):
+        old.unlink()
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    (wheel,) = dist.glob("*.whl")
+    session.install(str(wheel))
+    session.chdir(session.create_tmp())
+    session.run("python", "-c", CHECK_INSTALLED)
+
+
+CHECK_INSTALLED = """
+import importlib.resources, quart_wshub
+assert "site-packages" in quart_wshub.__file__, quart_wshub.__file__
+assert importlib.resources.files(quart_wshub).joinpath("py.typed").is_file()
+print("imported", quart_wshub.__file__)
+"""

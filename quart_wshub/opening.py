@@ -1,0 +1,46 @@
+"""Accepting a handshake over the best transport the server offers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import websocket
+
+from quart_wshub.takeover import takeover_of
+from quart_wshub.transport.asgi import AsgiTransport
+from quart_wshub.transport.compression import negotiate
+from quart_wshub.transport.native import NativeTransport
+from quart_wshub.transport.parser import MessageParser
+from quart_wshub.transport.upgrade import EXTENSION, Upgrade
+
+if TYPE_CHECKING:
+    from quart_wshub.hub import WebSocketHub
+    from quart_wshub.settings import WebSocketSettings
+    from quart_wshub.transport.base import Transport
+
+__all__ = ["open_transport"]
+
+
+async def open_transport(hub: WebSocketHub, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
+    """Accept the handshake that Quart is serving. The socket belongs to the caller from here on.
+
+    Raises:
+        WebSocketDisconnect: the peer has gone already.
+    """
+    takeover = takeover_of(websocket.scope)
+    takeover.claim()
+    upgrade = websocket.scope["extensions"].get(EXTENSION)
+    if settings.WS_TRANSPORT == "auto" and isinstance(upgrade, Upgrade):
+        upgrade.worker.on_shutdown(hub.drain)
+        return await _open_native(upgrade, settings, subprotocol)
+    transport = AsgiTransport(takeover.receive, takeover.send, max_message_bytes=settings.WS_MAX_MESSAGE_BYTES)
+    await transport.accept(subprotocol)
+    return transport
+
+
+async def _open_native(upgrade: Upgrade, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
+    offers = websocket.headers.get("Sec-WebSocket-Extensions", "") if settings.WS_COMPRESSION else ""
+    headers, extensions = negotiate(offers)
+    pipe, unread = await upgrade.accept(subprotocol, headers)
+    parser = MessageParser(settings.WS_MAX_MESSAGE_BYTES, extensions)
+    return NativeTransport(pipe, parser, parser.feed(unread))

@@ -1,0 +1,203 @@
+"""Hypercorn's per-connection class on Trio, made safe, and able to hand a socket over.
+
+`HubTCPServer` takes the place of `hypercorn.trio.tcp_server.TCPServer` at one name, `hypercorn.trio.run.TCPServer`,
+which `worker_serve` looks up after the app is loaded. So `hypercorn -k trio`, `app.run()` and `hypercorn.trio.serve` all
+use it. Nothing else of hypercorn is replaced.
+
+What it adds:
+  - an exception in one connection ends that connection; hypercorn lets it end the server (hypercorn#225 and others);
+  - a WebSocket handshake carries an `Upgrade` in its ASGI scope, through which the app can take the socket over.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from importlib.metadata import version
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import hypercorn.trio.run
+import trio
+from hypercorn.events import Closed, RawData
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from quart_wshub.transport.upgrade import EXTENSION, Upgrade, UpgradeOverHttp1, UpgradeOverHttp2
+from quart_wshub.transport.worker import Worker, worker_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["HubTCPServer", "install"]
+
+log = logging.getLogger("quart_wshub")
+
+TESTED = ("0.18.",)
+"""Versions of hypercorn whose internals this was written for, by prefix."""
+
+
+def install() -> bool:
+    """Make hypercorn use `HubTCPServer`. Idempotent. Says whether it is in use."""
+    found = version("hypercorn")
+    if not found.startswith(TESTED):
+        log.warning(
+            "hypercorn %s is not among the versions the native transport is tested with (%sx): WebSockets run over "
+            "plain ASGI, which cannot drop a stuck peer; set WS_TRANSPORT=asgi to choose that and silence this",
+            found,
+            "x, ".join(TESTED),
+        )
+        return False
+    if vars(hypercorn.trio.run)["TCPServer"] is not HubTCPServer:
+        hypercorn.trio.run.TCPServer = HubTCPServer  # type: ignore[attr-defined,assignment]
+        log.info("the native transport serves the connections of hypercorn %s", found)
+    return True
+
+
+class HubTCPServer(TCPServer):
+    """One connection of the server: HTTP/1.1, HTTP/2 or a WebSocket over either."""
+
+    _worker: Worker
+    _reading: trio.CancelScope | None = None
+    _released: trio.Event | None = None
+    _unread = b""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._stopped_reading = trio.Event()
+
+    async def run(self) -> None:
+        """Serve the connection; whatever goes wrong in it ends here, in one line of the log."""
+        self._worker = worker_of(self.context, self.config)
+        self._worker.enter(self.stream)
+        try:
+            await self._serve()
+        except BaseExceptionGroup as group:
+            fatal, failures = group.split((trio.Cancelled, KeyboardInterrupt, SystemExit))
+            if failures is not None:
+                self._log_failure(failures)
+            if fatal is not None:
+                raise fatal from None
+        except Exception as error:
+            self._log_failure(error)
+        finally:
+            self._worker.leave(self.stream)
+
+    def _log_failure(self, error: BaseException) -> None:
+        # Neither the text nor the values of a peer's making: a line that an attacker can trigger, but not write.
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(
+            "a connection failed and was dropped: %s in %s:%s", type(error).__name__, where.filename, where.lineno
+        )
+        log.debug("the connection failed with:", exc_info=error)
+
+    async def _serve(self) -> None:
+        """`TCPServer.run` of hypercorn 0.18, but for the task group, which intercepts WebSocket handshakes."""
+        try:
+            try:
+                with trio.fail_after(self.config.ssl_handshake_timeout):
+                    await self.stream.do_handshake()
+            except (trio.BrokenResourceError, trio.TooSlowError):
+                return
+            alpn_protocol = self.stream.selected_alpn_protocol()
+            socket = self.stream.transport_stream.socket
+            ssl = True
+        except AttributeError:  # not TLS
+            alpn_protocol = "http/1.1"
+            socket = self.stream.socket
+            ssl = False
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+            server = parse_socket_addr(socket.family, socket.getsockname())
+            async with _UpgradingTaskGroup(self) as task_group:
+                self._task_group = task_group
+                self.protocol = ProtocolWrapper(
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    ssl,
+                    client,
+                    server,
+                    self.protocol_send,
+                    alpn_protocol,
+                )
+                await self.protocol.initiate()
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    async def _read_data(self) -> None:
+        try:
+            await self._read_for_hypercorn()
+        finally:
+            self._stopped_reading.set()
+        if self._released is None:
+            await self.protocol.handle(Closed())
+        else:
+            await self._released.wait()
+
+    async def _read_for_hypercorn(self) -> None:
+        """`TCPServer._read_data` of hypercorn 0.18, until the connection ends or is handed over."""
+        while self._released is None:
+            data = b""
+            try:
+                with trio.fail_after(self.config.read_timeout or inf), trio.CancelScope() as self._reading:
+                    data = bytes(await self.stream.receive_some(MAX_RECV))
+            except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
+                return
+            if self._released is not None:
+                self._unread = data
+                return
+            await self.protocol.handle(RawData(data))
+            if data == b"":
+                return
+
+    async def hand_over(self) -> bytes:
+        """Stop reading for good. Returns what was read but not looked at; the caller reads on from there."""
+        self._released = trio.Event()
+        if self._reading is not None:
+            self._reading.cancel()
+        await self._stopped_reading.wait()
+        return self._unread
+
+    def release(self) -> None:
+        """The one who took the socket over is done with it: let the connection end."""
+        if self._released is not None:
+            self._released.set()
+
+    @property
+    def worker(self) -> Worker:
+        """What this connection shares with the others of the process."""
+        return self._worker
+
+
+class _UpgradingTaskGroup(TaskGroup):
+    """Puts an `Upgrade` into the scope of every WebSocket handshake.
+
+    `spawn_app` is called before hypercorn looks at anything that follows the request, which is the last moment to get
+    in between: a frame behind the request in the same packet makes hypercorn fail (hypercorn#225).
+    """
+
+    def __init__(self, server: HubTCPServer) -> None:
+        super().__init__()
+        self._server = server
+
+    async def spawn_app(
+        self, app: Any, config: Any, scope: Any, send: Callable[[Any], Awaitable[None]]
+    ) -> Callable[[Any], Awaitable[None]]:
+        if scope["type"] == "websocket":
+            kind = UpgradeOverHttp2 if scope["http_version"] == "2" else UpgradeOverHttp1
+            upgrade: Upgrade = kind(self._server, send.__self__, self)  # type: ignore[attr-defined]
+            scope["extensions"][EXTENSION] = upgrade
+            send = upgrade.app_send
+        return await super().spawn_app(app, config, scope, send)

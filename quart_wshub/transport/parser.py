@@ -1,0 +1,216 @@
+"""From the bytes a client sends to its messages. Sans-I/O.
+
+Nearly every frame a client sends is a whole, uncompressed text message; those are taken apart here, at a third of the
+cost. Every other frame goes, whole, through `websockets.protocol.Protocol`, which knows all of RFC 6455 and RFC 7692
+and bounds sizes before and after decompression. It is made when it is first needed: most connections never need it
+before they close, and it costs more memory than all the rest of the parser.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import CloseCode as WireCode
+from websockets.frames import Frame as WireFrame
+from websockets.frames import Opcode
+from websockets.protocol import Protocol, Side
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without the compiled module
+    from websockets.utils import apply_mask
+
+from quart_wshub.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.errors import (
+    InvalidTextError,
+    MessageTooBigError,
+    PeerError,
+    ProtocolViolationError,
+    WebSocketDisconnect,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from websockets.extensions import Extension
+
+__all__ = ["MessageParser"]
+
+_FIN_TEXT = 0x81
+_FIN_BINARY = 0x82
+_MASKED = 0x80
+_LENGTH = 0x7F
+_MASK_BYTES = 4
+_MAX_HEADER = 14
+
+
+class MessageParser:
+    """The receiving half of a server's WebSocket.
+
+    Attributes:
+        ended: why nothing more can be received: the peer has gone, or broke the protocol. `None` while it can.
+        frames: complete frames seen so far, control frames included: each proves that the peer lives.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_extensions",
+        "_fragments",
+        "_fragments_are_text",
+        "_max_bytes",
+        "_messages",
+        "_protocol",
+        "_replies",
+        "ended",
+        "frames",
+    )
+
+    def __init__(self, max_message_bytes: int, extensions: Sequence[Extension] = ()) -> None:
+        self._max_bytes = max_message_bytes
+        self._extensions = extensions
+        self._buffer = b""
+        self._messages: list[str | bytes] = []
+        self._replies: list[bytes] = []
+        self._fragments: list[bytes] | None = None
+        self._fragments_are_text = False
+        self._protocol: Protocol | None = None
+        self.ended: PeerError | WebSocketDisconnect | None = None
+        self.frames = 0
+
+    def feed(self, data: bytes) -> list[str | bytes]:
+        """Take bytes from the network; returns the messages they complete. After `ended` bytes are ignored."""
+        if self.ended is not None:
+            return []
+        if self._buffer:
+            data = self._buffer + data
+        position = 0
+        while self.ended is None:
+            step = self._fast_frame(data, position) or self._any_frame(data, position)
+            if not step:
+                break
+            position += step
+        self._buffer = b"" if self.ended is not None else data[position:]
+        messages, self._messages = self._messages, []
+        return messages
+
+    def feed_eof(self) -> None:
+        """The peer sends no more. Without a close frame before, it has gone abnormally."""
+        if self.ended is None:
+            self.ended = WebSocketDisconnect(ABNORMAL_CLOSURE)
+
+    def replies(self) -> bytes:
+        """Pongs and the echoed close frame that are due now."""
+        if not self._replies:
+            return b""
+        replies, self._replies = self._replies, []
+        return b"".join(replies)
+
+    def _fast_frame(self, data: bytes, position: int) -> int:
+        """Take one whole, unfragmented, uncompressed message. Returns its length on the wire, 0 if there is none."""
+        available = len(data) - position
+        if available < 6 or self._fragments is not None:
+            return 0
+        first = data[position]
+        if first not in (_FIN_TEXT, _FIN_BINARY):
+            return 0
+        length = data[position + 1] - _MASKED
+        mask = position + 2
+        if length == 126 and available >= 8:
+            length = data[mask] << 8 | data[mask + 1]
+            mask += 2
+        elif not 0 <= length < 126:
+            return 0
+        start = mask + _MASK_BYTES
+        end = start + length
+        if end > len(data) or length > self._max_bytes:
+            return 0
+        payload = apply_mask(data[start:end], data[mask:start])
+        self.frames += 1
+        if first == _FIN_TEXT:
+            self._add_text(payload)
+        else:
+            self._messages.append(payload)
+        return end - position
+
+    def _any_frame(self, data: bytes, position: int) -> int:
+        """Take one whole frame of any kind. Returns its length on the wire, 0 if it is not all there."""
+        size = _frame_size(data, position)
+        if size is None:
+            return 0
+        # A frame that is unmasked, or larger than any message may be, is not waited for: its header is enough to
+        # refuse it.
+        acceptable = data[position + 1] & _MASKED and size <= self._max_bytes + _MAX_HEADER
+        if acceptable and len(data) - position < size:
+            return 0
+        protocol = self._full_protocol()
+        protocol.receive_data(data[position : position + size])
+        for frame in protocol.events_received():
+            self._take(frame)  # type: ignore[arg-type]  # after the handshake all events are frames
+        if self.ended is None and protocol.parser_exc is not None:
+            self.ended = _peer_error(protocol)
+        writes = [write for write in protocol.data_to_send() if write]
+        if not isinstance(self.ended, PeerError):  # the close frame for that is the transport's to send
+            self._replies += writes
+        return size
+
+    def _full_protocol(self) -> Protocol:
+        if self._protocol is None:
+            self._protocol = Protocol(Side.SERVER, max_size=self._max_bytes)
+            self._protocol.extensions = list(self._extensions)
+        return self._protocol
+
+    def _take(self, frame: WireFrame) -> None:
+        self.frames += 1
+        if frame.opcode is Opcode.CLOSE:
+            assert self._protocol is not None
+            assert self._protocol.close_rcvd is not None
+            self.ended = WebSocketDisconnect(int(self._protocol.close_rcvd.code), self._protocol.close_rcvd.reason)
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._take_data(frame)
+
+    def _take_data(self, frame: WireFrame) -> None:
+        if frame.opcode is not Opcode.CONT:
+            self._fragments = []
+            self._fragments_are_text = frame.opcode is Opcode.TEXT
+        assert self._fragments is not None
+        self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            payload = b"".join(self._fragments)
+            self._fragments = None
+            if self._fragments_are_text:
+                self._add_text(payload)
+            else:
+                self._messages.append(payload)
+
+    def _add_text(self, payload: bytes) -> None:
+        try:
+            self._messages.append(payload.decode())
+        except UnicodeDecodeError:
+            self.ended = InvalidTextError("a text message is not UTF-8")
+
+
+def _frame_size(data: bytes, position: int) -> int | None:
+    """The size of the frame at `position`, header included; `None` while that cannot be told yet."""
+    available = len(data) - position
+    if available < 2:
+        return None
+    second = data[position + 1]
+    mask = _MASK_BYTES if second & _MASKED else 0
+    length = second & _LENGTH
+    if length < 126:
+        return 2 + mask + length
+    width = 2 if length == 126 else 8
+    if available < 2 + width:
+        return None
+    return 2 + width + mask + int.from_bytes(data[position + 2 : position + 2 + width], "big")
+
+
+def _peer_error(protocol: Protocol) -> PeerError:
+    """What `websockets` found wrong, as one of our own errors. Its text names no data of the peer."""
+    cause = protocol.parser_exc
+    if isinstance(cause, PayloadTooBig):
+        return MessageTooBigError("a message is too big")
+    if protocol.close_sent is not None and protocol.close_sent.code == WireCode.INVALID_DATA:
+        return InvalidTextError("a close reason is not UTF-8")
+    return ProtocolViolationError(str(cause))

@@ -1,0 +1,152 @@
+"""One WebSocket handshake inside hypercorn, and the taking over of what is below it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+from hypercorn.protocol.events import Body, Data, EndBody, EndData, StreamClosed
+
+from quart_wshub.transport.http2_pipe import Http2Pipe
+from quart_wshub.transport.pipes import Pipe, SocketPipe, StreamPipe
+
+if TYPE_CHECKING:
+    from hypercorn.protocol.ws_stream import WSStream
+    from hypercorn.trio.task_group import TaskGroup
+
+    from quart_wshub.transport.hypercorn import HubTCPServer
+    from quart_wshub.transport.worker import Worker
+
+__all__ = ["EXTENSION", "Upgrade", "UpgradeOverHttp1", "UpgradeOverHttp2"]
+
+EXTENSION = "quart_wshub.upgrade"
+"""Where the ASGI scope of a handshake has its `Upgrade`."""
+
+MAX_EARLY_BYTES = 64 * 1024
+"""What is read of a client that sends ahead of the answer to its handshake, before it has to wait."""
+
+
+class Upgrade:
+    """Stands between hypercorn and its `WSStream` until it is decided whose socket this becomes.
+
+    Until then what the client sends ahead is kept. If the app accepts through ASGI, hypercorn gets it and carries on
+    as ever; if the app claims the socket, the claimer gets it, and hypercorn is out of the way.
+    """
+
+    def __init__(self, server: HubTCPServer, stream: WSStream, task_group: TaskGroup) -> None:
+        self._server = server
+        self._stream = stream
+        self._task_group = task_group
+        self._early: list[bytes] | None = []
+        self._claimed = False
+        self._decided = trio.Event()
+        self._handle_in_hypercorn = stream.handle
+        self._send_in_hypercorn = stream.app_send
+        stream.handle = self._handle  # type: ignore[method-assign]
+
+    @property
+    def worker(self) -> Worker:
+        """What this connection shares with the others of the process."""
+        return self._server.worker
+
+    async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes]:
+        """Answer 101 and take the bytes below over; returns them, and what was received ahead. Call it once.
+
+        `permessage-deflate` is negotiated by `headers` alone: hypercorn would accept it from everyone.
+        """
+        self._stream.handshake.extensions = None
+        event: Any = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers}
+        self._claimed = True
+        self._decided.set()
+        await self._send_in_hypercorn(event)
+        return await self._take_over()
+
+    async def _take_over(self) -> tuple[Pipe, bytes]:
+        raise NotImplementedError
+
+    async def _give_back(self) -> None:
+        raise NotImplementedError
+
+    def _take_early(self) -> bytes:
+        early, self._early = self._early or [], None
+        return b"".join(early)
+
+    async def app_send(self, message: Any) -> None:
+        """What the app's ASGI `send` is. `None` is hypercorn's word for the app having returned."""
+        if self._claimed:
+            if message is None:
+                await self._give_back()
+            return
+        await self._send_in_hypercorn(message)
+        if not self._decided.is_set():
+            self._decided.set()
+            # In a task of its own: this one is the app's, which has to receive what it is about to be sent.
+            self._task_group.spawn(self._forward_early)
+
+    async def _forward_early(self) -> None:
+        while self._early and self._stream.handshake.accepted:
+            await self._handle_in_hypercorn(Data(stream_id=self._stream.stream_id, data=self._early.pop(0)))
+        self._early = None
+
+    async def _handle(self, event: Any) -> None:
+        if self._early is not None and isinstance(event, (Body, Data)):
+            self._early.append(event.data)
+            if sum(map(len, self._early)) > MAX_EARLY_BYTES:
+                await self._decided.wait()
+        elif self._claimed:
+            await self._handle_claimed(event)
+        else:
+            await self._handle_in_hypercorn(event)
+
+    async def _handle_claimed(self, event: Any) -> None:
+        raise NotImplementedError
+
+
+class UpgradeOverHttp1(Upgrade):
+    """The socket itself, or the TLS stream over it, is taken over."""
+
+    async def _take_over(self) -> tuple[Pipe, bytes]:
+        unread = await self._server.hand_over()
+        stream = self._server.stream
+        pipe: Pipe = StreamPipe(stream) if isinstance(stream, trio.SSLStream) else SocketPipe(stream)
+        # The connection may go on for days; what hypercorn keeps for HTTP need not.
+        self._server.protocol = None  # type: ignore[assignment]
+        self._stream.connection = None  # type: ignore[assignment]
+        return pipe, self._take_early() + unread
+
+    async def _give_back(self) -> None:
+        self._server.release()
+
+    async def _handle_claimed(self, event: Any) -> None:
+        """Nothing comes this way any more but the end of hypercorn's own reading."""
+
+
+class UpgradeOverHttp2(Upgrade):
+    """One stream of an HTTP/2 connection (RFC 8441) is taken over; the connection stays hypercorn's."""
+
+    _pipe: Http2Pipe | None = None
+
+    async def _take_over(self) -> tuple[Pipe, bytes]:
+        self._pipe = Http2Pipe(self._write, self._end)
+        await trio.lowlevel.checkpoint()
+        return self._pipe, self._take_early()
+
+    async def _write(self, data: bytes) -> None:
+        await self._stream.send(Data(stream_id=self._stream.stream_id, data=data))
+
+    async def _end(self) -> None:
+        if not self._stream.closed:
+            await self._stream.send(EndData(stream_id=self._stream.stream_id))
+
+    async def _give_back(self) -> None:
+        if not self._stream.closed:
+            await self._stream.send(StreamClosed(stream_id=self._stream.stream_id))
+
+    async def _handle_claimed(self, event: Any) -> None:
+        assert self._pipe is not None
+        if isinstance(event, (Body, Data)):
+            self._pipe.feed(event.data)
+        elif isinstance(event, (EndBody, EndData, StreamClosed)):
+            self._pipe.feed_eof()
+            if isinstance(event, StreamClosed):
+                await self._handle_in_hypercorn(event)

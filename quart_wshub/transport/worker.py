@@ -1,0 +1,122 @@
+"""What all connections of one server process share: the orderly shutdown.
+
+Hypercorn tells its connections nothing until it cancels them at the end of `graceful_timeout`, and then waits for
+writes that cannot be cancelled. Here a task watches for the shutdown from the first connection on: it runs what was
+registered to drain, and shortly before the end drops every socket that is still open.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import trio
+
+from quart_wshub.transport.pipes import SocketPipe
+
+__all__ = ["Worker", "worker_of"]
+
+log = logging.getLogger("quart_wshub")
+
+Drain = Callable[[float], Awaitable[object]]
+"""Closes what it is responsible for, within so many seconds."""
+
+DRAIN_SHARE = 0.8
+"""Of `graceful_timeout`, how much draining may take; the rest is for the app's own requests and for ending."""
+
+
+class Worker:
+    """The shutdown of one process."""
+
+    def __init__(self, context: Any, graceful_timeout: float) -> None:
+        self._terminated = context.terminated
+        self._terminate = context.terminate
+        self._graceful_timeout = graceful_timeout
+        self._streams: set[Any] = set()
+        self._drains: list[Drain] = []
+        self._nursery: trio.Nursery | None = None
+        self._empty = trio.Event()
+
+    def on_shutdown(self, drain: Drain) -> None:
+        """Have something drained at shutdown. Idempotent."""
+        if drain not in self._drains:
+            self._drains.append(drain)
+
+    def enter(self, stream: Any) -> None:
+        """A connection begins. The first one brings the watching tasks to life, in hypercorn's own nursery."""
+        self._streams.add(stream)
+        if self._empty.is_set():
+            self._empty = trio.Event()
+        if self._nursery is None:
+            self._nursery = trio.lowlevel.current_task().parent_nursery
+            assert self._nursery is not None, "a connection is served by a task of a nursery"
+            self._nursery.start_soon(self._watch)
+
+    def leave(self, stream: Any) -> None:
+        """A connection has ended."""
+        self._streams.discard(stream)
+        if not self._streams:
+            self._empty.set()
+
+    async def _watch(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_signals)
+            await self._terminated.wait()
+            log.info("shutting down: draining %d connections", len(self._streams))
+            deadline = trio.current_time() + self._graceful_timeout
+            try:
+                await self._drain(self._graceful_timeout * DRAIN_SHARE)
+                await self._wait_for_the_rest(deadline)
+            finally:
+                self._abort_all()
+                nursery.cancel_scope.cancel()
+
+    async def _drain(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                for drain in self._drains:
+                    nursery.start_soon(drain, seconds)
+
+    async def _wait_for_the_rest(self, deadline: float) -> None:
+        """Give ordinary requests what is left of the time, but leave some to end in."""
+        margin = min(0.2, self._graceful_timeout / 10)
+        with trio.move_on_at(deadline - margin):
+            await self._empty.wait()
+
+    def _abort_all(self) -> None:
+        """Drop what is still open: only that frees a write to a peer that does not read."""
+        for stream in list(self._streams):
+            SocketPipe(getattr(stream, "transport_stream", stream)).abort()
+
+    async def _watch_signals(self) -> None:
+        """Shut down in order when this process itself gets SIGTERM, as under systemd's default KillMode.
+
+        Hypercorn's workers leave the default action in place, which ends them at once. Where the program that embeds
+        the server has a handler of its own, it is left alone.
+        """
+        is_worker = multiprocessing.parent_process() is not None
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if not is_worker and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return
+        with suppress(ValueError), trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                await self._terminate.set()
+
+
+_workers: WeakKeyDictionary[Any, Worker] = WeakKeyDictionary()
+"""By hypercorn's `WorkerContext`, of which a running server has exactly one."""
+
+
+def worker_of(context: Any, config: Any) -> Worker:
+    """The worker that a connection belongs to."""
+    worker = _workers.get(context)
+    if worker is None:
+        worker = _workers[context] = Worker(context, config.graceful_timeout)
+    return worker
