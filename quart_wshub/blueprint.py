@@ -15,7 +15,7 @@ from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
 from quart_wshub.lifecycle import Handler, Lifecycle
 from quart_wshub.opening import open_transport
-from quart_wshub.takeover import install
+from quart_wshub.takeover import install, takeover_of
 from quart_wshub.tokens import BEARER, extract_credentials
 from quart_wshub.transport.hypercorn import install as install_native_transport
 from quart_wshub.websocket import HandshakeInfo, WebSocket
@@ -72,7 +72,8 @@ def make_websocket_blueprint(
     blueprint.add_websocket(path, "socket", endpoint.serve)
 
     def on_registration(state: BlueprintSetupState) -> None:
-        install(state.app)  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
+        prefix = (state.url_prefix or "").rstrip("/")
+        install(state.app, f"{prefix}/{path.lstrip('/')}")  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
         if settings.WS_TRANSPORT == "auto":
             install_native_transport()
 
@@ -146,7 +147,7 @@ class _Endpoint:
         if isinstance(verdict, Refusal):
             await self._refuse_with_close(transport, verdict)
         else:
-            handshake = HandshakeInfo(websocket.scope, path_params, subprotocol)
+            handshake = HandshakeInfo(takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
             await self._run(transport, verdict, handshake)
         return None
 

@@ -46,7 +46,8 @@ class Frame:
     def __init__(self, payload: str | bytes) -> None:
         self.payload = payload
         self._wire: bytes | None = None
-        self.size = size_of(payload)
+        # Text that has no UTF-8 form (a lone surrogate) fails here, at whoever wants to send it, and not in a delivery.
+        self.size = size_of(payload) if isinstance(payload, bytes) or payload.isascii() else len(payload.encode())
 
     @property
     def wire(self) -> bytes:

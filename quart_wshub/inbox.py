@@ -6,8 +6,6 @@ messages wait tells the reader nothing of the close code.
 
 from __future__ import annotations
 
-from collections import deque
-
 import trio
 
 from quart_wshub.errors import WebSocketDisconnect
@@ -20,22 +18,29 @@ MAX_BYTES = 256 * 1024
 MESSAGE_OVERHEAD_BYTES = 100
 """What a message costs besides its payload, so that empty ones are bounded too."""
 
+COMPACT_AFTER = 256
+"""Messages taken before the list they were in is shortened."""
+
 
 class Inbox:
-    """A queue with one writer, the receive task, and any number of readers, who are served in order."""
+    """A queue with one writer, the receive task, and any number of readers, who are served in order.
 
-    __slots__ = ("_bytes", "_closed", "_messages", "_pacer", "_readers", "_room")
+    A list with a moving start: an idle connection keeps nothing, where a `deque` keeps room for 64 messages.
+    """
+
+    __slots__ = ("_bytes", "_closed", "_messages", "_pacer", "_readers", "_room", "_start")
 
     def __init__(self) -> None:
-        self._messages: deque[str | bytes] = deque()
+        self._messages: list[str | bytes] = []
+        self._start = 0
         self._bytes = 0
         self._pacer = Pacer()
         self._closed: tuple[int, str] | None = None
         self._readers = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
+        self._room: trio.lowlevel.ParkingLot | None = None
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self._messages) - self._start
 
     def has_room(self) -> bool:
         """Whether another message, of whatever size, may be put."""
@@ -44,6 +49,8 @@ class Inbox:
     async def wait_for_room(self) -> None:
         """Wait until a reader has made room. Cancellation loses nothing."""
         while not self.has_room():
+            if self._room is None:
+                self._room = trio.lowlevel.ParkingLot()
             await self._room.park()
 
     def put(self, message: str | bytes) -> None:
@@ -51,7 +58,8 @@ class Inbox:
         if self._closed is None:
             self._messages.append(message)
             self._bytes += len(message) + MESSAGE_OVERHEAD_BYTES
-            self._readers.unpark()
+            if self._readers:
+                self._readers.unpark()
 
     def close(self, code: int, reason: str) -> None:
         """Let readers take what waits, then raise `WebSocketDisconnect`. Only the first call counts."""
@@ -62,8 +70,9 @@ class Inbox:
     def discard(self) -> None:
         """Drop what waits."""
         self._messages.clear()
+        self._start = 0
         self._bytes = 0
-        self._room.unpark_all()
+        self._room_was_made()
 
     async def get(self) -> str | bytes:
         """Take the next message. Cancellation loses nothing.
@@ -74,15 +83,23 @@ class Inbox:
             WebSocketDisconnect: nothing waits, and the socket is closed.
         """
         await self._pacer.before()
-        while not self._messages:
+        while not self:
             if self._closed is not None:
                 raise WebSocketDisconnect(*self._closed)
             await self._readers.park()
         return self._take()
 
     def _take(self) -> str | bytes:
-        message = self._messages.popleft()
+        message = self._messages[self._start]
+        self._messages[self._start] = b""
+        self._start += 1
+        if self._start == len(self._messages) or self._start > COMPACT_AFTER:
+            del self._messages[: self._start]
+            self._start = 0
         self._bytes -= len(message) + MESSAGE_OVERHEAD_BYTES
-        if self._room and self.has_room():
-            self._room.unpark_all()
+        self._room_was_made()
         return message
+
+    def _room_was_made(self) -> None:
+        if self._room is not None and self.has_room():
+            self._room.unpark_all()

@@ -1,14 +1,18 @@
-"""One connection's nursery: receive, write, ping, watchdog, token expiry and handler; and its close.
+"""One connection's nursery: receive, write, heartbeat, token expiry and handler; and its close.
 
 When one of the tasks ends, all end. Every end goes through `WebSocketConnection.begin_close`, whoever calls it: that
 is synchronous, takes the connection out of the registry, and calls `_begin_closing` here, which cancels what has to
-stop. The body of the nursery is the writer. It is shielded, so that it can still say goodbye while its siblings are
-cancelled; from the moment closing begins it has a deadline.
+stop. The body of the nursery receives, and says goodbye afterwards: shielded, and from the moment closing begins with a
+deadline.
+
+A connection that just sits there is three tasks: its body, its handler, and one that keeps time. A writer task exists
+only while something waits to be written.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -32,8 +36,9 @@ log = logging.getLogger("quart_wshub")
 
 Handler = Callable[["WebSocket", WebSocketConnection, "WebSocketHub"], Awaitable[None]]
 
-LAST_WORD_SECONDS = 0.5
-"""How long a connection that is cancelled from outside may take to send its close frame."""
+PATIENCE = {EndingKind.CANCELLED: 0.5, EndingKind.OVERFLOWED: 1.0}
+"""Seconds that saying goodbye may take where that is less than `WS_CLOSE_TIMEOUT_SECONDS`: when the server will not
+wait, and when the peer has shown that it does not read."""
 
 
 class Lifecycle:
@@ -53,9 +58,10 @@ class Lifecycle:
         self._handler = handler
         self._settings = settings
         self._nursery: trio.Nursery
-        self._goodbye = trio.CancelScope(shield=True)
         self._receiving = trio.CancelScope()
-        self._receiver_done = trio.Event()
+        self._goodbye_deadline = math.inf
+        self._writing: trio.CancelScope | None = None
+        self._written: trio.Event | None = None
         self._paused = False
 
     async def run(self) -> None:
@@ -63,17 +69,21 @@ class Lifecycle:
 
         Cancellation closes the socket with 1012 and gives that half a second.
         """
+        connection = self._connection
         async with trio.open_nursery() as self._nursery:
-            self._connection.on_closing.append(self._begin_closing)
-            if self._connection.ending is not None:  # evicted before it ran
-                self._begin_closing(self._connection)
-            for task in (self._receive, self._ping, self._watch, self._expire, self._handle):
-                self._nursery.start_soon(self._sibling, task)
-            with self._goodbye:
-                await self._write()
-                await self._close()
-            if self._goodbye.cancelled_caught:
-                self._transport.abort()
+            connection.on_closing.append(self._begin_closing)
+            connection.outbox.on_busy = self._start_writer
+            if not connection.outbox.idle:  # `hello` waits already
+                self._start_writer()
+            if connection.ending is not None:  # evicted before it ran
+                self._begin_closing(connection)
+            self._nursery.start_soon(self._sibling, self._keep_time)
+            self._nursery.start_soon(self._sibling, self._handle)
+            try:
+                with self._receiving:
+                    await self._sibling(self._receive)
+            finally:
+                await self._say_goodbye()
 
     async def _sibling(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run a task so that every way it can end, ends the connection."""
@@ -92,27 +102,37 @@ class Lifecycle:
         kind = connection.ending.kind
         now = trio.current_time()
         grace = self._settings.WS_CLOSE_TIMEOUT_SECONDS
-        patience = min(grace, LAST_WORD_SECONDS) if kind is EndingKind.CANCELLED else grace
+        patience = min(grace, PATIENCE.get(kind, math.inf))
         self._receiving.cancel()
-        self._goodbye.deadline = min(now + patience, connection.ending.deadline)
+        self._goodbye_deadline = min(now + patience, connection.ending.deadline)
+        if self._writing is not None:
+            self._writing.deadline = min(self._writing.deadline, self._goodbye_deadline)
         if kind in {EndingKind.PEER_LEFT, EndingKind.HANDLER_CLOSED}:
             self._nursery.cancel_scope.deadline = now + grace
         else:
             self._nursery.cancel_scope.cancel()
 
+    async def _say_goodbye(self) -> None:
+        """Let what is queued go out, then do the closing handshake."""
+        ending = self._connection.ending
+        assert ending is not None
+        with trio.CancelScope(shield=True, deadline=self._goodbye_deadline) as goodbye:
+            if self._written is not None:
+                await self._written.wait()
+            await self._transport.close(ending.code, ending.reason)
+        if goodbye.cancelled_caught:
+            self._transport.abort()
+
     async def _receive(self) -> None:
         """Read whatever the handler does, so that a disconnect and heartbeats are always noticed."""
         try:
-            with self._receiving:
-                while True:
-                    await self._receive_some()
+            while True:
+                await self._receive_some()
         except WebSocketDisconnect as gone:
             self._connection.peer_left(gone)
         except PeerError as error:
             log.info("closing with %d: %r: %s", error.close_code, self._connection, error)
             self._connection.begin_close(error.close_code, kind=EndingKind.SERVER_CLOSED)
-        finally:
-            self._receiver_done.set()
 
     async def _receive_some(self) -> None:
         connection = self._connection
@@ -147,45 +167,60 @@ class Lifecycle:
                 CloseCode.POLICY_VIOLATION, "more messages than are read here", kind=EndingKind.SERVER_CLOSED
             )
 
-    async def _write(self) -> None:
+    def _start_writer(self) -> None:
+        # Shielded: cancelled in the middle of a frame, nothing could follow it, not even the close frame.
+        self._writing = trio.CancelScope(shield=True)
+        self._written = trio.Event()
+        if self._connection.ending is not None:
+            self._writing.deadline = self._goodbye_deadline
+        self._nursery.start_soon(self._write, self._writing, self._written)
+
+    async def _write(self, scope: trio.CancelScope, written: trio.Event) -> None:
+        """Write until nothing waits. A peer that takes longer over a batch than it may be silent is given up on."""
+        outbox = self._connection.outbox
+        failure: WebSocketDisconnect | None = None
         try:
-            while batch := await self._connection.outbox.take():
-                with trio.fail_after(self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS):
+            with scope:
+                while batch := outbox.take():
+                    if self._connection.ending is None:
+                        scope.deadline = trio.current_time() + self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS
                     await self._transport.send(batch)
-        except trio.TooSlowError:
-            self._connection.begin_close(CloseCode.TRY_AGAIN_LATER, "too slow", kind=EndingKind.OVERFLOWED)
         except WebSocketDisconnect as gone:
-            # What the peer had sent before may still be unread; the receive task finds the end, and the true code.
-            with trio.move_on_after(self._settings.WS_CLOSE_TIMEOUT_SECONDS):
-                await self._receiver_done.wait()
-            self._connection.peer_left(gone)
+            failure = gone
+            outbox.discard()
+        finally:
+            self._writing = None
+            written.set()
+        if scope.cancelled_caught:
+            self._connection.begin_close(CloseCode.TRY_AGAIN_LATER, "too slow", kind=EndingKind.OVERFLOWED)
+            self._transport.abort()
+        elif failure is not None:
+            # The receiver is about to find out too, with the true code, and may have messages to take before that.
+            await trio.sleep(self._settings.WS_CLOSE_TIMEOUT_SECONDS)
+            self._connection.peer_left(failure)
 
-    async def _close(self) -> None:
-        ending = self._connection.ending
-        assert ending is not None
-        await self._receiver_done.wait()
-        await self._transport.close(ending.code, ending.reason)
+    async def _keep_time(self) -> None:
+        """Ping, watch for silence, and end the connection with its token: whichever is next."""
+        connection, settings = self._connection, self._settings
+        remaining = connection.identity.expires_in()
+        expiry = math.inf if remaining is None else trio.current_time() + remaining
+        next_ping = trio.current_time() + settings.WS_HEARTBEAT_SECONDS
+        while connection.ending is None:
+            await trio.sleep_until(min(next_ping, self._silence_ends(), expiry))
+            now = trio.current_time()
+            if now >= expiry:
+                connection.begin_close(CloseCode.UNAUTHORIZED, "token expired", kind=EndingKind.SERVER_CLOSED)
+            elif now >= self._silence_ends():
+                connection.begin_close(CloseCode.HEARTBEAT_TIMEOUT, kind=EndingKind.SERVER_CLOSED)
+            elif now >= next_ping:
+                connection.ping_sent()
+                connection.offer(heartbeat.PING)
+                next_ping = now + settings.WS_HEARTBEAT_SECONDS
 
-    async def _ping(self) -> None:
-        while True:
-            await trio.sleep(self._settings.WS_HEARTBEAT_SECONDS)
-            self._connection.ping_sent()
-            self._connection.offer(heartbeat.PING)
-
-    async def _watch(self) -> None:
-        timeout = self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS
-        while True:
-            silence = 0 if self._paused else trio.current_time() - self._connection.last_seen
-            if silence >= timeout:
-                self._connection.begin_close(CloseCode.HEARTBEAT_TIMEOUT, kind=EndingKind.SERVER_CLOSED)
-                return
-            await trio.sleep(timeout - silence)
-
-    async def _expire(self) -> None:
-        remaining = self._connection.identity.expires_in()
-        if remaining is not None:
-            await trio.sleep(max(remaining, 0))
-            self._connection.begin_close(CloseCode.UNAUTHORIZED, "token expired", kind=EndingKind.SERVER_CLOSED)
+    def _silence_ends(self) -> float:
+        """When a peer that says nothing more has been silent for too long. While it is held up it is not silent."""
+        since = trio.current_time() if self._paused else self._connection.last_seen
+        return since + self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS
 
     async def _handle(self) -> None:
         code: CloseCode = CloseCode.NORMAL

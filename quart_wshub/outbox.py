@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
 
 from quart_wshub.errors import WebSocketDisconnect
-from quart_wshub.frame import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quart_wshub.frame import Frame
 
 __all__ = ["Outbox"]
 
-MAX_BATCH = 64
-"""Frames the writer takes at a time."""
+MAX_BATCH_BYTES = 128 * 1024
+"""What the writer takes at a time, unless a single frame is larger: few system calls, and none that lasts."""
 
 
 class Outbox:
     """The send queue of one connection. Any number of writers, one reader: the connection's writer task.
 
+    It is made for connections that hardly ever need it: the channel comes with the first frame that has to wait, and so
+    does the writer task, through `on_busy`.
+
     Attributes:
         queued_bytes: payload bytes that wait.
         idle: nothing waits and nothing is being written, so that a frame may bypass the queue.
+        on_busy: called when a frame has to wait and nobody is writing; whoever it is must `take` until empty.
     """
 
-    __slots__ = ("_closed", "_max_bytes", "_max_messages", "_receive", "_room", "_send", "idle", "queued_bytes")
+    __slots__ = ("_channel", "_closed", "_max_bytes", "_max_messages", "_room", "idle", "on_busy", "queued_bytes")
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
-        self._send, self._receive = trio.open_memory_channel[Frame](max_messages)
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._room = trio.lowlevel.ParkingLot()
+        self._channel: tuple[trio.MemorySendChannel[Frame], trio.MemoryReceiveChannel[Frame]] | None = None
+        self._room: trio.lowlevel.ParkingLot | None = None
         self._closed: tuple[int, str] | None = None
+        self.on_busy: Callable[[], None] | None = None
         self.queued_bytes = 0
         self.idle = True
 
     @property
     def queued_messages(self) -> int:
-        return self._send.statistics().current_buffer_used
+        return 0 if self._channel is None else self._channel[0].statistics().current_buffer_used
 
     def offer(self, frame: Frame) -> bool:
         """Queue a frame if there is room, without waiting.
@@ -49,16 +60,21 @@ class Outbox:
             raise WebSocketDisconnect(*self._closed)
         if self.queued_bytes and self.queued_bytes + frame.size > self._max_bytes:
             return False
+        if self._channel is None:
+            self._channel = trio.open_memory_channel(self._max_messages)
         try:
-            self._send.send_nowait(frame)
+            self._channel[0].send_nowait(frame)
         except trio.WouldBlock:
             return False
         self.queued_bytes += frame.size
-        self.idle = False
+        if self.idle:
+            self.idle = False
+            if self.on_busy is not None:
+                self.on_busy()
         return True
 
     async def put(self, frame: Frame) -> None:
-        """Queue a frame, waiting for room. A checkpoint, also when it raises. Cancelled, it has not queued the frame.
+        """Queue a frame, waiting for room. Cancelled, it has not queued the frame. A checkpoint only where it waits.
 
         Room is half of the bounds: the other half is for fan-outs and heartbeats, which cannot wait, so that a handler
         that always has more to send does not make a slow consumer of its peer.
@@ -66,53 +82,56 @@ class Outbox:
         Raises:
             WebSocketDisconnect: the outbox is closed, or was while this waited.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            while self._is_half_full() or not self.offer(frame):
-                await self._room.park()
-        finally:  # also when it raises: a handler that catches the disconnect and sends on must not stop the rest
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        while self._is_half_full() or not self.offer(frame):
+            if self._room is None:
+                self._room = trio.lowlevel.ParkingLot()
+            await self._room.park()
 
     def _is_half_full(self) -> bool:
         half_full = self.queued_messages * 2 >= self._max_messages or self.queued_bytes * 2 >= self._max_bytes
         return half_full and self._closed is None
 
-    async def take(self) -> list[Frame]:
-        """Wait for frames and take what is there, up to a batch; empty once the outbox is closed and empty.
+    def take(self) -> list[Frame]:
+        """Take what is there, up to a batch. Empty says that the outbox is idle again, and the writer may go.
 
-        Calling this says that the previous batch is out. Cancellation loses nothing.
+        Calling this says that the previous batch is out.
         """
-        try:
-            batch = [self._receive.receive_nowait()]
-        except trio.WouldBlock:
-            self.idle = True
+        batch: list[Frame] = []
+        size = 0
+        while size < MAX_BATCH_BYTES and self._channel is not None:
             try:
-                batch = [await self._receive.receive()]
-            except trio.EndOfChannel:
-                return []
-        except trio.EndOfChannel:
-            return []
-        while len(batch) < MAX_BATCH:
-            try:
-                batch.append(self._receive.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
+                frame = self._channel[1].receive_nowait()
+            except trio.WouldBlock:
                 break
-        # Not below zero: a frame handed to this task just before `discard` is no longer counted.
-        self.queued_bytes = max(0, self.queued_bytes - sum(frame.size for frame in batch))
-        self._room.unpark_all()
+            batch.append(frame)
+            size += frame.size
+        self.queued_bytes -= size
+        self.idle = not batch
+        if self.idle and self._closed is not None:
+            self._drop_channel()
+        self._make_room()
         return batch
 
     def close(self, code: int, reason: str) -> None:
         """Take no more frames; what is queued can still be taken. Only the first call counts."""
         if self._closed is None:
             self._closed = (code, reason)
-            self._send.close()
-            self._room.unpark_all()
+            if self.idle:
+                self._drop_channel()
+            self._make_room()
 
     def discard(self) -> None:
         """Drop what is queued."""
-        try:
-            while True:
-                self._receive.receive_nowait()
-        except (trio.WouldBlock, trio.EndOfChannel):
-            self.queued_bytes = 0
+        self._drop_channel()
+        self.queued_bytes = 0
+        self.idle = True
+
+    def _drop_channel(self) -> None:
+        if self._channel is not None:
+            for end in self._channel:
+                end.close()
+            self._channel = None
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.unpark_all()

@@ -10,13 +10,15 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import trio
+from quart.asgi import ASGIWebsocketConnection
 from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from quart_wshub.errors import ConfigurationError
 from quart_wshub.tokens import redact_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from quart import Quart
 
@@ -34,12 +36,27 @@ NOT_TRIO = (
 )
 
 
-class Takeover:
-    """The server's `receive` and `send` for one WebSocket, to be claimed once."""
+BELONGS_TO_THE_HUB = "this socket belongs to the hub: use the handler's ws, not quart.websocket"
 
-    def __init__(self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]) -> None:
+
+class Takeover:
+    """The server's `receive` and `send` for one WebSocket, to be claimed once.
+
+    Attributes:
+        masked_scope: what the handshake said, without its tokens.
+    """
+
+    __slots__ = ("_claimed", "_quart_is_receiving", "masked_scope", "receive", "send")
+
+    def __init__(
+        self,
+        receive: Callable[[], Awaitable[Event]],
+        send: Callable[[Event], Awaitable[None]],
+        masked_scope: Mapping[str, Any],
+    ) -> None:
         self.receive = receive
         self.send = send
+        self.masked_scope = masked_scope
         self._claimed = False
         self._quart_is_receiving: trio.CancelScope | None = None
 
@@ -51,35 +68,58 @@ class Takeover:
 
     async def receive_for_quart(self) -> Event:
         """What Quart's message pump awaits. Being cancelled while it waits loses no event."""
-        if not self._claimed:
-            with trio.CancelScope() as self._quart_is_receiving:
+        with trio.CancelScope() as self._quart_is_receiving:
+            if not self._claimed:
                 return await self.receive()
         await trio.sleep_forever()
-        return None
+        raise AssertionError  # not reached
 
     async def send_for_quart(self, event: Event) -> None:
         """What Quart sends with. Once claimed, only the app's use of Quart's own `websocket` can end up here."""
         if not self._claimed:
             await self.send(event)
         elif event["type"] in {"websocket.accept", "websocket.send"}:
-            msg = "this socket belongs to the hub: use the handler's ws, not quart.websocket"
-            raise RuntimeError(msg)
+            raise RuntimeError(BELONGS_TO_THE_HUB)
 
 
 class _TakeoverWebsocket:
     """Mixed into the app's `asgi_websocket_class`."""
 
+    app: Any
     scope: Any
+    send_channel: Any
+    receive_channel: Any
 
     async def __call__(self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]) -> None:
         require_trio()
-        takeover = Takeover(receive, send)
         shown_by_the_server = self.scope
+        takeover = Takeover(receive, send, shown_by_the_server)
         extensions = {**(self.scope.get("extensions") or {}), EXTENSION: takeover}
         self.scope = {**self.scope, "extensions": extensions}
         # The server's access log prints query and headers out of the scope it handed over; Quart has its copy.
         redact_scope(shown_by_the_server)
-        await super().__call__(takeover.receive_for_quart, takeover.send_for_quart)  # type: ignore[misc]
+        if self._needs_no_pump():
+            self.send_channel = self.receive_channel = _NothingToReceive()
+            websocket = self._create_websocket_from_scope(takeover.send_for_quart)  # type: ignore[attr-defined]
+            await ASGIWebsocketConnection.handle_websocket(self, websocket, takeover.send_for_quart)  # type: ignore[arg-type]
+        else:
+            await super().__call__(takeover.receive_for_quart, takeover.send_for_quart)  # type: ignore[misc]
+
+    def _needs_no_pump(self) -> bool:
+        """Whether the view is sure to claim, so that Quart's pump, a nursery and two tasks, would idle for good."""
+        return (
+            type(self).__mro__[2] is TrioASGIWebsocketConnection  # an app's own class may rely on being called
+            and not self.scope.get("root_path")
+            and self.scope["path"] in self.app.extensions.get(EXTENSION, ())
+        )
+
+
+class _NothingToReceive:
+    """In place of the channel that Quart's pump would fill."""
+
+    async def receive(self) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError(BELONGS_TO_THE_HUB)
 
 
 class _TrioLifespan:
@@ -103,8 +143,8 @@ def require_trio() -> None:
         raise ConfigurationError(NOT_TRIO)
 
 
-def install(app: Quart) -> None:
-    """Make an app's WebSockets claimable. Idempotent; keeps the app's own ASGI classes as bases.
+def install(app: Quart, path: str) -> None:
+    """Make an app's WebSockets claimable; the view at `path` always claims. Keeps the app's own ASGI classes as bases.
 
     Raises:
         ConfigurationError: the app is no `QuartTrio`.
@@ -116,6 +156,8 @@ def install(app: Quart) -> None:
         raise ConfigurationError(msg)
     app.asgi_websocket_class = _mix(_TakeoverWebsocket, app.asgi_websocket_class)
     app.asgi_lifespan_class = _mix(_TrioLifespan, app.asgi_lifespan_class)
+    if not app.url_map.host_matching:  # else the same path may be somebody else's on another host
+        app.extensions.setdefault(EXTENSION, set()).add(path)
 
 
 def _mix(mixin: type, base: type) -> Any:

@@ -15,7 +15,6 @@ from quart_wshub.connection import EndingKind, WebSocketConnection
 from quart_wshub.envelope import WSEnvelope, loads
 from quart_wshub.errors import UnsupportedDataError, WebSocketDisconnect
 from quart_wshub.frame import Frame
-from quart_wshub.tokens import masked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,12 +23,16 @@ __all__ = ["HandshakeInfo", "WebSocket"]
 
 
 class HandshakeInfo:
-    """What the handshake said, with every token masked. Parsed when asked for: most handlers never do."""
+    """What the handshake said, with every token masked. Parsed when asked for: most handlers never do.
+
+    Args:
+        scope: the ASGI scope, already masked.
+    """
 
     __slots__ = ("_scope", "path_params", "subprotocol")
 
     def __init__(self, scope: Mapping[str, Any], path_params: Mapping[str, Any], subprotocol: str | None) -> None:
-        self._scope = masked(scope)
+        self._scope = scope
         self.path_params = MappingProxyType(dict(path_params))
         self.subprotocol = subprotocol
 

@@ -39,6 +39,7 @@ class AsgiTransport:
         self._send = send
         self._max_message_bytes = max_message_bytes
         self._disconnect: WebSocketDisconnect | None = None
+        self._broken = False
 
     async def accept(self, subprotocol: str | None) -> None:
         """Complete the handshake. Call it once, before anything else."""
@@ -55,26 +56,31 @@ class AsgiTransport:
         return frame
 
     async def send(self, frames: Sequence[Frame]) -> None:
+        await trio.lowlevel.checkpoint()
         for frame in frames:
-            await trio.lowlevel.checkpoint_if_cancelled()
             self._raise_if_closed()
+            if self._broken:
+                raise WebSocketDisconnect(ABNORMAL_CLOSURE)
             key = "text" if isinstance(frame.payload, str) else "bytes"
             await self._shielded_send({"type": "websocket.send", key: frame.payload})
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def receive(self) -> Sequence[str | bytes]:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._raise_if_closed()
+        if self._disconnect is not None:
+            await trio.lowlevel.checkpoint()
+            self._raise_if_closed()
         while True:
             event = await self._next_event()
             if event["type"] != _CONNECT:
                 return (self._message(event),)
 
     async def close(self, code: int, reason: str) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._disconnect is not None:
+        await trio.lowlevel.checkpoint()
+        if self._disconnect is not None or self._broken:
             return
-        await self._shielded_send({"type": "websocket.close", "code": int(code), "reason": reason})
+        try:
+            await self._shielded_send({"type": "websocket.close", "code": int(code), "reason": reason})
+        except WebSocketDisconnect:
+            return
         # Returning from the app ends the TCP connection. With input unread the kernel would answer it with a reset,
         # and the peer would never see the close frame; so read until the peer has answered.
         while self._disconnect is None:
@@ -118,5 +124,6 @@ class AsgiTransport:
             with trio.CancelScope(shield=True):
                 await self._send(event)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._disconnect = self._disconnect or WebSocketDisconnect(ABNORMAL_CLOSURE)
-            self._raise_if_closed()
+            # Reading goes on: what the peer sent before it left may still be on its way.
+            self._broken = True
+            raise WebSocketDisconnect(ABNORMAL_CLOSURE) from None

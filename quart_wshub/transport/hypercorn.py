@@ -1,8 +1,8 @@
 """Hypercorn's per-connection class on Trio, made safe, and able to hand a socket over.
 
 `HubTCPServer` takes the place of `hypercorn.trio.tcp_server.TCPServer` at one name, `hypercorn.trio.run.TCPServer`,
-which `worker_serve` looks up after the app is loaded. So `hypercorn -k trio`, `app.run()` and `hypercorn.trio.serve` all
-use it. Nothing else of hypercorn is replaced.
+which `worker_serve` looks up after the app is loaded. So `hypercorn -k trio`, `app.run()` and `hypercorn.trio.serve`
+all use it. Nothing else of hypercorn is replaced.
 
 What it adds:
   - an exception in one connection ends that connection; hypercorn lets it end the server (hypercorn#225 and others);
@@ -62,12 +62,14 @@ class HubTCPServer(TCPServer):
 
     _worker: Worker
     _reading: trio.CancelScope | None = None
+    _reads = True
+    _parked: trio.Event | None = None
     _released: trio.Event | None = None
     _unread = b""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._stopped_reading = trio.Event()
+        self._read_timeout: float = self.config.read_timeout or inf
 
     async def run(self) -> None:
         """Serve the connection; whatever goes wrong in it ends here, in one line of the log."""
@@ -140,7 +142,10 @@ class HubTCPServer(TCPServer):
         try:
             await self._read_for_hypercorn()
         finally:
-            self._stopped_reading.set()
+            self._reading = None
+            self._reads = False
+            if self._parked is not None:
+                self._parked.set()
         if self._released is None:
             await self.protocol.handle(Closed())
         else:
@@ -151,12 +156,15 @@ class HubTCPServer(TCPServer):
         while self._released is None:
             data = b""
             try:
-                with trio.fail_after(self.config.read_timeout or inf), trio.CancelScope() as self._reading:
+                with trio.CancelScope(deadline=trio.current_time() + self._read_timeout) as reading:
+                    self._reading = reading
                     data = bytes(await self.stream.receive_some(MAX_RECV))
-            except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
                 return
             if self._released is not None:
                 self._unread = data
+                return
+            if reading.cancelled_caught:
                 return
             await self.protocol.handle(RawData(data))
             if data == b"":
@@ -167,8 +175,14 @@ class HubTCPServer(TCPServer):
         self._released = trio.Event()
         if self._reading is not None:
             self._reading.cancel()
-        await self._stopped_reading.wait()
+        if self._reads:
+            self._parked = trio.Event()
+            await self._parked.wait()
         return self._unread
+
+    def forget_http(self) -> None:
+        """Drop what only HTTP needs: from here on none of it is used again."""
+        del self.protocol, self.idle_task, self.send_lock
 
     def release(self) -> None:
         """The one who took the socket over is done with it: let the connection end."""

@@ -28,20 +28,20 @@ class NativeTransport:
         early: messages the parser gave for those bytes.
     """
 
-    __slots__ = ("_broken", "_early", "_parser", "_pipe", "_replies", "_write_lock")
+    __slots__ = ("_broken", "_early", "_lock", "_parser", "_pipe", "_replies")
 
     def __init__(self, pipe: Pipe, parser: MessageParser, early: Sequence[str | bytes] = ()) -> None:
         self._pipe = pipe
         self._parser = parser
         self._early = early
         self._replies = parser.replies()
-        self._write_lock = trio.Lock()
+        self._lock: trio.Lock | None = None
         self._broken = False
 
     def try_send(self, frame: Frame) -> Frame | None:
         if self._broken or isinstance(self._parser.ended, WebSocketDisconnect):
             raise self._gone()
-        if self._replies or self._write_lock.locked():
+        if self._replies or self._is_writing():
             return frame
         wire = frame.wire
         try:
@@ -53,8 +53,16 @@ class NativeTransport:
             return None
         return Frame.rest(wire[written:]) if written else frame
 
+    def _write_lock(self) -> trio.Lock:
+        if self._lock is None:
+            self._lock = trio.Lock()
+        return self._lock
+
+    def _is_writing(self) -> bool:
+        return self._lock is not None and self._lock.locked()
+
     async def send(self, frames: Sequence[Frame]) -> None:
-        async with self._write_lock:
+        async with self._write_lock():
             await self._write(b"".join([frame.wire for frame in frames]))
 
     async def receive(self) -> Sequence[str | bytes]:
@@ -85,14 +93,14 @@ class NativeTransport:
 
     async def _flush_replies(self) -> None:
         """Send pongs and the echo of a close frame: now where nobody is writing, else behind what is being written."""
-        if self._write_lock.locked():
+        if self._is_writing():
             return
         try:
             written = self._pipe.try_write(self._replies)
             self._replies = self._replies[written:]
             if self._replies:
                 # A peer that asks for pongs and does not take them is not read from until it does.
-                async with self._write_lock:
+                async with self._write_lock():
                     await self._write(b"")
         except (trio.BrokenResourceError, WebSocketDisconnect):
             self._broken = True
@@ -119,7 +127,7 @@ class NativeTransport:
         if not self._broken:
             goodbye = b"" if peer_closed else encode_frame(CLOSE, code.to_bytes(2, "big") + reason.encode())
             try:
-                async with self._write_lock:
+                async with self._write_lock():
                     await self._write(goodbye)
                 if not peer_closed:
                     await self._drain()

@@ -33,6 +33,17 @@ class Upgrade:
     as ever; if the app claims the socket, the claimer gets it, and hypercorn is out of the way.
     """
 
+    __slots__ = (
+        "_claimed",
+        "_decided",
+        "_early",
+        "_handle_in_hypercorn",
+        "_send_in_hypercorn",
+        "_server",
+        "_stream",
+        "_task_group",
+    )
+
     def __init__(self, server: HubTCPServer, stream: WSStream, task_group: TaskGroup) -> None:
         self._server = server
         self._stream = stream
@@ -105,14 +116,19 @@ class Upgrade:
 class UpgradeOverHttp1(Upgrade):
     """The socket itself, or the TLS stream over it, is taken over."""
 
+    __slots__ = ()
+
     async def _take_over(self) -> tuple[Pipe, bytes]:
         unread = await self._server.hand_over()
         stream = self._server.stream
         pipe: Pipe = StreamPipe(stream) if isinstance(stream, trio.SSLStream) else SocketPipe(stream)
-        # The connection may go on for days; what hypercorn keeps for HTTP need not.
-        self._server.protocol = None  # type: ignore[assignment]
-        self._stream.connection = None  # type: ignore[assignment]
+        self._forget_hypercorn()
         return pipe, self._take_early() + unread
+
+    def _forget_hypercorn(self) -> None:
+        """The connection may go on for days; what hypercorn keeps for HTTP need not."""
+        self._server.forget_http()
+        del self._decided, self._stream, self._handle_in_hypercorn, self._send_in_hypercorn
 
     async def _give_back(self) -> None:
         self._server.release()
@@ -124,7 +140,8 @@ class UpgradeOverHttp1(Upgrade):
 class UpgradeOverHttp2(Upgrade):
     """One stream of an HTTP/2 connection (RFC 8441) is taken over; the connection stays hypercorn's."""
 
-    _pipe: Http2Pipe | None = None
+    __slots__ = ("_pipe",)
+    _pipe: Http2Pipe
 
     async def _take_over(self) -> tuple[Pipe, bytes]:
         self._pipe = Http2Pipe(self._write, self._end)
@@ -143,7 +160,6 @@ class UpgradeOverHttp2(Upgrade):
             await self._stream.send(StreamClosed(stream_id=self._stream.stream_id))
 
     async def _handle_claimed(self, event: Any) -> None:
-        assert self._pipe is not None
         if isinstance(event, (Body, Data)):
             self._pipe.feed(event.data)
         elif isinstance(event, (EndBody, EndData, StreamClosed)):
