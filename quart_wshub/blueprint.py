@@ -159,9 +159,7 @@ class _Endpoint:
             transport.abort()
 
     async def _run(self, transport: Transport, identity: Identity, handshake: HandshakeInfo) -> None:
-        connection = WebSocketConnection(
-            identity, registry=self._hub.registry, transport=transport, settings=self._settings
-        )
+        connection = WebSocketConnection(identity, hub=self._hub, transport=transport, settings=self._settings)
         connection.attach(WebSocket(connection, handshake))
         if self._settings.WS_HELLO:
             connection.offer(heartbeat.hello_frame(connection.connection_id, self._settings))

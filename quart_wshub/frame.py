@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["BINARY", "CLOSE", "TEXT", "Frame", "encode_frame", "size_of"]
 
@@ -41,11 +45,12 @@ class Frame:
         size: length of the payload in bytes, UTF-8 encoded where it is text.
     """
 
-    __slots__ = ("_wire", "payload", "size")
+    __slots__ = ("_parts", "_wire", "payload", "size")
 
     def __init__(self, payload: str | bytes) -> None:
         self.payload = payload
         self._wire: bytes | None = None
+        self._parts: Sequence[Frame] | None = None
         # Text that has no UTF-8 form (a lone surrogate) fails here, at whoever wants to send it, and not in a delivery.
         self.size = size_of(payload) if isinstance(payload, bytes) or payload.isascii() else len(payload.encode())
 
@@ -58,6 +63,22 @@ class Frame:
             else:
                 self._wire = encode_frame(BINARY, self.payload)
         return self._wire
+
+    @property
+    def parts(self) -> Sequence[Frame]:
+        """The messages this stands for: itself, or those it was joined from."""
+        return (self,) if self._parts is None else self._parts
+
+    @classmethod
+    def join(cls, frames: Sequence[Frame]) -> Frame:
+        """Several messages that go out together; their wire form is put together once."""
+        if len(frames) == 1:
+            return frames[0]
+        joined = cls(b"")
+        joined._parts = frames
+        joined._wire = b"".join([frame.wire for frame in frames])
+        joined.size = sum(frame.size for frame in frames)
+        return joined
 
     @classmethod
     def rest(cls, wire: bytes) -> Frame:

@@ -13,11 +13,12 @@ import trio
 from quart_wshub.close_codes import CloseCode, validate_close
 from quart_wshub.connection import EndingKind, WebSocketConnection
 from quart_wshub.errors import ConfigurationError, InvalidTopicError, TopicLimitError, UsageError
+from quart_wshub.fan_out import FanOut
 from quart_wshub.frame import Frame
 from quart_wshub.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from uuid import UUID
 
     from quart_wshub.auth import UserId
@@ -27,9 +28,6 @@ __all__ = ["HubStatistics", "WebSocketHub"]
 
 MIN_DRAIN_BATCH = 50
 DRAIN_BATCHES = 20
-
-SLICE = 256
-"""Sockets a fan-out serves before other tasks get a turn: well under 10 ms of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +72,8 @@ class WebSocketHub:
             msg = f"max_per_user={max_per_user!r} must be an integer of at least 1"
             raise ConfigurationError(msg)
         self._max_per_user = max_per_user
-        self._registry: Registry[WebSocketConnection] = Registry()
-        self._fan_out_order = trio.Lock()
+        self._fan_out = FanOut()
+        self._registry: Registry[WebSocketConnection] = Registry(before_change=self._fan_out.flush)
         self._accepted = self._publications = self._deliveries = 0
         self._closed: Counter[int] = Counter()
         self._slots = 0
@@ -88,11 +86,16 @@ class WebSocketHub:
         """The indexes. For the runtime; apps use the methods of the hub."""
         return self._registry
 
+    @property
+    def fan_out(self) -> FanOut:
+        """The deliveries. For the runtime; apps use the methods of the hub."""
+        return self._fan_out
+
     # Delivery
 
     async def send_to(self, user_id: UserId, envelope: WSEnvelope) -> int:
         """Deliver to every socket of a user. Returns how many accepted it."""
-        return await self._fan_out(Frame(envelope.encode()), lambda: self._registry.of_user(user_id))
+        return await self._deliver((user_id,), lambda: self._registry.of_user(user_id), Frame(envelope.encode()))
 
     async def send_many(self, envelopes: Mapping[UserId, WSEnvelope]) -> int:
         """Deliver a different envelope to each user. Returns how many sockets accepted one."""
@@ -112,25 +115,21 @@ class WebSocketHub:
         """
         frame = Frame(envelope.encode())
         if topic is None:
-            return await self._fan_out(frame, self._registry.everyone, exclude)
+            return await self._deliver(None, self._registry.everyone, frame, exclude)
         _check_topic(topic)
-        return await self._fan_out(frame, lambda: self._registry.of_topic(topic), exclude)
+        return await self._deliver(topic, lambda: self._registry.of_topic(topic), frame, exclude)
 
-    async def _fan_out(
-        self, frame: Frame, members: Callable[[], Collection[WebSocketConnection]], exclude: UUID | None = None
+    async def _deliver(
+        self,
+        key: object,
+        members: Callable[[], Collection[WebSocketConnection]],
+        frame: Frame,
+        exclude: UUID | None = None,
     ) -> int:
-        accepted = 0
         excluded = None if exclude is None else self._registry.get(exclude)
-        async with self._fan_out_order:
-            self._publications += 1
-            everyone = tuple(members())
-            for start in range(0, len(everyone), SLICE):
-                batch: Iterable[WebSocketConnection] = everyone[start : start + SLICE]
-                if start:
-                    await trio.lowlevel.checkpoint()
-                    batch = _still_in(batch, members())
-                accepted += sum(c.offer(frame) for c in batch if c is not excluded)
-            self._deliveries += accepted
+        accepted = await self._fan_out.deliver(key, members, frame, excluded)
+        self._publications += 1
+        self._deliveries += accepted
         return accepted
 
     # Membership
@@ -291,10 +290,3 @@ def _check_topic(topic: object) -> None:
     if not isinstance(topic, str) or not topic:
         msg = f"a topic is a non-empty string, not {type(topic).__name__ if not isinstance(topic, str) else 'empty'}"
         raise InvalidTopicError(msg)
-
-
-def _still_in(
-    batch: Iterable[WebSocketConnection], members: Collection[WebSocketConnection]
-) -> list[WebSocketConnection]:
-    """Those of a batch that have not left while the fan-out gave way to other tasks."""
-    return [connection for connection in batch if connection in members]

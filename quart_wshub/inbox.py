@@ -77,7 +77,7 @@ class Inbox:
     async def get(self) -> str | bytes:
         """Take the next message. Cancellation loses nothing.
 
-        Every call can be cancelled; a call that need not wait gives way to other tasks every 16th time.
+        Every call can be cancelled; a call that need not wait gives way to other tasks every 64th time.
 
         Raises:
             WebSocketDisconnect: nothing waits, and the socket is closed.

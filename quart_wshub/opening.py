@@ -32,6 +32,7 @@ async def open_transport(hub: WebSocketHub, settings: WebSocketSettings, subprot
     upgrade = websocket.scope["extensions"].get(EXTENSION)
     if settings.WS_TRANSPORT == "auto" and isinstance(upgrade, Upgrade):
         upgrade.worker.on_shutdown(hub.drain)
+        upgrade.worker.keep_running(hub.fan_out.run_flusher)
         return await _open_native(upgrade, settings, subprotocol)
     transport = AsgiTransport(takeover.receive, takeover.send, max_message_bytes=settings.WS_MAX_MESSAGE_BYTES)
     await transport.accept(subprotocol)

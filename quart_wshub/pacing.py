@@ -6,12 +6,12 @@ import trio
 
 __all__ = ["Pacer"]
 
-YIELD_EVERY = 16
+YIELD_EVERY = 64
 """Giving way to other tasks costs as much as all the rest of sending or receiving a small message."""
 
 
 class Pacer:
-    """Every step can be cancelled; every 16th also gives way to other tasks."""
+    """Every step can be cancelled; every 64th also gives way to other tasks."""
 
     __slots__ = ("_steps",)
 

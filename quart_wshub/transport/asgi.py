@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import trio
@@ -57,7 +58,7 @@ class AsgiTransport:
 
     async def send(self, frames: Sequence[Frame]) -> None:
         await trio.lowlevel.checkpoint()
-        for frame in frames:
+        for frame in chain.from_iterable(frame.parts for frame in frames):
             self._raise_if_closed()
             if self._broken:
                 raise WebSocketDisconnect(ABNORMAL_CLOSURE)

@@ -40,6 +40,8 @@ class Worker:
         self._graceful_timeout = graceful_timeout
         self._streams: set[Any] = set()
         self._drains: list[Drain] = []
+        self._tasks: list[Callable[[], Awaitable[None]]] = []
+        self._watching = False
         self._nursery: trio.Nursery | None = None
         self._empty = trio.Event()
 
@@ -48,15 +50,23 @@ class Worker:
         if drain not in self._drains:
             self._drains.append(drain)
 
+    def keep_running(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task until the server has shut down. Idempotent."""
+        if task not in self._tasks:
+            self._tasks.append(task)
+            if self._nursery is not None:
+                self._nursery.start_soon(task)
+
     def enter(self, stream: Any) -> None:
         """A connection begins. The first one brings the watching tasks to life, in hypercorn's own nursery."""
         self._streams.add(stream)
         if self._empty.is_set():
             self._empty = trio.Event()
-        if self._nursery is None:
-            self._nursery = trio.lowlevel.current_task().parent_nursery
-            assert self._nursery is not None, "a connection is served by a task of a nursery"
-            self._nursery.start_soon(self._watch)
+        if not self._watching:
+            self._watching = True
+            server_nursery = trio.lowlevel.current_task().parent_nursery
+            assert server_nursery is not None, "a connection is served by a task of a nursery"
+            server_nursery.start_soon(self._watch)
 
     def leave(self, stream: Any) -> None:
         """A connection has ended."""
@@ -65,8 +75,9 @@ class Worker:
             self._empty.set()
 
     async def _watch(self) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_signals)
+        async with trio.open_nursery() as self._nursery:
+            for task in (self._watch_signals, *self._tasks):
+                self._nursery.start_soon(task)
             await self._terminated.wait()
             log.info("shutting down: draining %d connections", len(self._streams))
             deadline = trio.current_time() + self._graceful_timeout
@@ -75,7 +86,7 @@ class Worker:
                 await self._wait_for_the_rest(deadline)
             finally:
                 self._abort_all()
-                nursery.cancel_scope.cancel()
+                self._nursery.cancel_scope.cancel()
 
     async def _drain(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
