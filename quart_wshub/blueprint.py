@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -139,10 +140,10 @@ class _Endpoint:
         if isinstance(verdict, Refusal) and self._settings.WS_REJECT_WITH_HTTP:
             return _refuse_with_http(verdict)
         subprotocol = choose_subprotocol(credentials, self._subprotocols)
-        try:
-            with trio.fail_after(self._settings.WS_CLOSE_TIMEOUT_SECONDS):
-                transport = await open_transport(self._hub, self._settings, subprotocol)
-        except (trio.TooSlowError, WebSocketDisconnect):
+        transport: Transport | None = None
+        with trio.move_on_after(self._settings.WS_CLOSE_TIMEOUT_SECONDS), suppress(WebSocketDisconnect):
+            transport = await open_transport(self._hub, self._settings, subprotocol)
+        if transport is None:
             return None
         if isinstance(verdict, Refusal):
             await self._refuse_with_close(transport, verdict)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypercorn.trio.run
 import trio
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
@@ -63,6 +63,7 @@ class HubTCPServer(TCPServer):
     _worker: Worker
     _reading: trio.CancelScope | None = None
     _reads = True
+    _waits_for_a_request = True
     _parked: trio.Event | None = None
     _released: trio.Event | None = None
     _unread = b""
@@ -74,7 +75,7 @@ class HubTCPServer(TCPServer):
     async def run(self) -> None:
         """Serve the connection; whatever goes wrong in it ends here, in one line of the log."""
         self._worker = worker_of(self.context, self.config)
-        self._worker.enter(self.stream)
+        self._worker.enter(self)
         try:
             await self._serve()
         except BaseExceptionGroup as group:
@@ -86,7 +87,7 @@ class HubTCPServer(TCPServer):
         except Exception as error:
             self._log_failure(error)
         finally:
-            self._worker.leave(self.stream)
+            self._worker.leave(self)
 
     def _log_failure(self, error: BaseException) -> None:
         # Neither the text nor the values of a peer's making: a line that an attacker can trigger, but not write.
@@ -131,7 +132,6 @@ class HubTCPServer(TCPServer):
                     alpn_protocol,
                 )
                 await self.protocol.initiate()
-                await self.idle_task.restart(self._task_group, self._idle_timeout)
                 await self._read_data()
         except OSError:
             pass
@@ -153,10 +153,13 @@ class HubTCPServer(TCPServer):
 
     async def _read_for_hypercorn(self) -> None:
         """`TCPServer._read_data` of hypercorn 0.18, until the connection ends or is handed over."""
+        # Hypercorn starts a task that waits for the first request to be late. That is what a deadline is for; only for
+        # what comes in pieces, and between requests, its task is started.
+        patience = min(self.config.keep_alive_timeout, self._read_timeout)
         while self._released is None:
             data = b""
             try:
-                with trio.CancelScope(deadline=trio.current_time() + self._read_timeout) as reading:
+                with trio.CancelScope(deadline=trio.current_time() + patience) as reading:
                     self._reading = reading
                     data = bytes(await self.stream.receive_some(MAX_RECV))
             except (trio.ClosedResourceError, trio.BrokenResourceError):
@@ -169,6 +172,21 @@ class HubTCPServer(TCPServer):
             await self.protocol.handle(RawData(data))
             if data == b"":
                 return
+            patience = self._read_timeout
+            if self._waits_for_a_request:
+                self._waits_for_a_request = False
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated) and not event.idle and self._waits_for_a_request:
+            self._waits_for_a_request = False
+        else:
+            await super().protocol_send(event)
+
+    def stop_waiting(self) -> None:
+        """The server is shutting down: end a connection that has not asked for anything yet."""
+        if self._waits_for_a_request and self._reading is not None:
+            self._reading.cancel()
 
     async def hand_over(self) -> bytes:
         """Stop reading for good. Returns what was read but not looked at; the caller reads on from there."""

@@ -1,19 +1,19 @@
 """From the bytes a client sends to its messages. Sans-I/O.
 
 Nearly every frame a client sends is a whole, uncompressed text message; those are taken apart here, at a third of the
-cost. Every other frame goes, whole, through `websockets.protocol.Protocol`, which knows all of RFC 6455 and RFC 7692
-and bounds sizes before and after decompression. It is made when it is first needed: most connections never need it
-before they close, and it costs more memory than all the rest of the parser.
+cost. So are control frames, which may come between the fragments of a message but have no part in it, nor in its size.
+Every other frame goes, whole, through `websockets.protocol.Protocol`, which knows all of RFC 6455 and RFC 7692 and
+bounds sizes before and after decompression. It is made when it is first needed: most connections never need it, and it
+costs more memory than all the rest of the parser.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from websockets.exceptions import PayloadTooBig
-from websockets.frames import CloseCode as WireCode
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.frames import Close, Opcode
 from websockets.frames import Frame as WireFrame
-from websockets.frames import Opcode
 from websockets.protocol import Protocol, Side
 
 try:
@@ -29,6 +29,7 @@ from quart_wshub.errors import (
     ProtocolViolationError,
     WebSocketDisconnect,
 )
+from quart_wshub.frame import CLOSE, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageParser"]
 
+_FIN = 0x80
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
+_OPCODE = 0x0F
+_PING = 0x9
+_PONG = 0xA
+_CONTROL = (CLOSE, _PING, _PONG)
+_MAX_CONTROL_PAYLOAD = 125
 _MASKED = 0x80
 _LENGTH = 0x7F
 _MASK_BYTES = 4
@@ -54,6 +61,7 @@ class MessageParser:
     """
 
     __slots__ = (
+        "_awaited",
         "_buffer",
         "_extensions",
         "_fragments",
@@ -69,7 +77,8 @@ class MessageParser:
     def __init__(self, max_message_bytes: int, extensions: Sequence[Extension] = ()) -> None:
         self._max_bytes = max_message_bytes
         self._extensions = extensions
-        self._buffer = b""
+        self._buffer: bytes | bytearray = b""
+        self._awaited = 0
         self._messages: list[str | bytes] = []
         self._replies: list[bytes] = []
         self._fragments: list[bytes] | None = None
@@ -83,14 +92,18 @@ class MessageParser:
         if self.ended is not None:
             return []
         if self._buffer:
-            data = self._buffer + data
-        position = 0
+            self._buffer += data
+            if len(self._buffer) < self._awaited:
+                return []
+            data = bytes(self._buffer)
+        self._awaited = position = 0
         while self.ended is None:
             step = self._fast_frame(data, position) or self._any_frame(data, position)
             if not step:
                 break
             position += step
-        self._buffer = b"" if self.ended is not None else data[position:]
+        rest = b"" if self.ended is not None else data[position:]
+        self._buffer = bytearray(rest) if rest else b""  # grows in place while a long frame comes in
         messages, self._messages = self._messages, []
         return messages
 
@@ -138,21 +151,49 @@ class MessageParser:
         size = _frame_size(data, position)
         if size is None:
             return 0
+        is_masked = data[position + 1] & _MASKED
+        if is_masked and data[position] & _OPCODE in _CONTROL:
+            return self._control_frame(data, position, size)
         # A frame that is unmasked, or larger than any message may be, is not waited for: its header is enough to
         # refuse it.
-        acceptable = data[position + 1] & _MASKED and size <= self._max_bytes + _MAX_HEADER
-        if acceptable and len(data) - position < size:
+        if is_masked and size <= self._max_bytes + _MAX_HEADER and len(data) - position < size:
+            self._awaited = size
             return 0
         protocol = self._full_protocol()
         protocol.receive_data(data[position : position + size])
         for frame in protocol.events_received():
             self._take(frame)  # type: ignore[arg-type]  # after the handshake all events are frames
         if self.ended is None and protocol.parser_exc is not None:
-            self.ended = _peer_error(protocol)
-        writes = [write for write in protocol.data_to_send() if write]
-        if not isinstance(self.ended, PeerError):  # the close frame for that is the transport's to send
-            self._replies += writes
+            self.ended = _peer_error(protocol.parser_exc)
         return size
+
+    def _control_frame(self, data: bytes, position: int, size: int) -> int:
+        """Take one whole ping, pong or close frame. Returns its length on the wire, 0 if it is not all there."""
+        opcode = data[position] & _OPCODE
+        start = position + 2 + _MASK_BYTES
+        if data[position] != _FIN | opcode or data[position + 1] & _LENGTH > _MAX_CONTROL_PAYLOAD:
+            self.ended = ProtocolViolationError("a control frame is fragmented, too long, or has reserved bits set")
+        elif len(data) - position < size:
+            return 0
+        else:
+            self.frames += 1
+            payload = apply_mask(data[start : position + size], data[start - _MASK_BYTES : start])
+            if opcode == _PING:
+                self._replies.append(encode_frame(_PONG, payload))
+            elif opcode == CLOSE:
+                self._take_close(payload)
+        return size
+
+    def _take_close(self, payload: bytes) -> None:
+        try:
+            close = Close.parse(payload)
+        except UnicodeDecodeError:
+            self.ended = InvalidTextError("a close reason is not UTF-8")
+        except ProtocolError as error:
+            self.ended = ProtocolViolationError(str(error))
+        else:
+            self.ended = WebSocketDisconnect(int(close.code), close.reason)
+            self._replies.append(encode_frame(CLOSE, payload))
 
     def _full_protocol(self) -> Protocol:
         if self._protocol is None:
@@ -162,14 +203,6 @@ class MessageParser:
 
     def _take(self, frame: WireFrame) -> None:
         self.frames += 1
-        if frame.opcode is Opcode.CLOSE:
-            assert self._protocol is not None
-            assert self._protocol.close_rcvd is not None
-            self.ended = WebSocketDisconnect(int(self._protocol.close_rcvd.code), self._protocol.close_rcvd.reason)
-        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._take_data(frame)
-
-    def _take_data(self, frame: WireFrame) -> None:
         if frame.opcode is not Opcode.CONT:
             self._fragments = []
             self._fragments_are_text = frame.opcode is Opcode.TEXT
@@ -206,11 +239,8 @@ def _frame_size(data: bytes, position: int) -> int | None:
     return 2 + width + mask + int.from_bytes(data[position + 2 : position + 2 + width], "big")
 
 
-def _peer_error(protocol: Protocol) -> PeerError:
+def _peer_error(cause: Exception) -> PeerError:
     """What `websockets` found wrong, as one of our own errors. Its text names no data of the peer."""
-    cause = protocol.parser_exc
     if isinstance(cause, PayloadTooBig):
         return MessageTooBigError("a message is too big")
-    if protocol.close_sent is not None and protocol.close_sent.code == WireCode.INVALID_DATA:
-        return InvalidTextError("a close reason is not UTF-8")
     return ProtocolViolationError(str(cause))

@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import trio
@@ -31,6 +31,14 @@ DRAIN_SHARE = 0.8
 """Of `graceful_timeout`, how much draining may take; the rest is for the app's own requests and for ending."""
 
 
+class Connection(Protocol):
+    """What the shutdown needs of a server's connection."""
+
+    stream: Any
+
+    def stop_waiting(self) -> None: ...
+
+
 class Worker:
     """The shutdown of one process."""
 
@@ -38,7 +46,7 @@ class Worker:
         self._terminated = context.terminated
         self._terminate = context.terminate
         self._graceful_timeout = graceful_timeout
-        self._streams: set[Any] = set()
+        self._connections: set[Connection] = set()
         self._drains: list[Drain] = []
         self._tasks: list[Callable[[], Awaitable[None]]] = []
         self._watching = False
@@ -57,9 +65,9 @@ class Worker:
             if self._nursery is not None:
                 self._nursery.start_soon(task)
 
-    def enter(self, stream: Any) -> None:
+    def enter(self, connection: Connection) -> None:
         """A connection begins. The first one brings the watching tasks to life, in hypercorn's own nursery."""
-        self._streams.add(stream)
+        self._connections.add(connection)
         if self._empty.is_set():
             self._empty = trio.Event()
         if not self._watching:
@@ -68,10 +76,10 @@ class Worker:
             assert server_nursery is not None, "a connection is served by a task of a nursery"
             server_nursery.start_soon(self._watch)
 
-    def leave(self, stream: Any) -> None:
+    def leave(self, connection: Connection) -> None:
         """A connection has ended."""
-        self._streams.discard(stream)
-        if not self._streams:
+        self._connections.discard(connection)
+        if not self._connections:
             self._empty.set()
 
     async def _watch(self) -> None:
@@ -79,8 +87,10 @@ class Worker:
             for task in (self._watch_signals, *self._tasks):
                 self._nursery.start_soon(task)
             await self._terminated.wait()
-            log.info("shutting down: draining %d connections", len(self._streams))
+            log.info("shutting down: draining %d connections", len(self._connections))
             deadline = trio.current_time() + self._graceful_timeout
+            for connection in list(self._connections):
+                connection.stop_waiting()
             try:
                 await self._drain(self._graceful_timeout * DRAIN_SHARE)
                 await self._wait_for_the_rest(deadline)
@@ -102,7 +112,8 @@ class Worker:
 
     def _abort_all(self) -> None:
         """Drop what is still open: only that frees a write to a peer that does not read."""
-        for stream in list(self._streams):
+        for connection in list(self._connections):
+            stream = connection.stream
             SocketPipe(getattr(stream, "transport_stream", stream)).abort()
 
     async def _watch_signals(self) -> None:
