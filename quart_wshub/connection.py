@@ -251,13 +251,12 @@ class WebSocketConnection:
         self._bytes_sent += frame.size
 
     def _post(self, frame: Frame) -> bool:
-        """Send or queue a frame at once; `False` where there is no room for it."""
+        """Send or queue a frame at once; `False` where others are queued before it."""
         if self.ending is not None:
             raise WebSocketDisconnect(self.ending.code, self.ending.reason)
-        if self._fan_out.holding:  # what this handler broadcast before comes first
-            self._fan_out.flush()
+        self._fan_out.serve_first(self)  # what this handler has published before
         if not self.outbox.idle:
-            return self.outbox.offer(frame)
+            return False  # `put` leaves room for what cannot wait
         now = perf_counter()
         in_a_burst, self._posted_at = now - self._posted_at < BURST_SECONDS, now
         rest = frame if in_a_burst else self._transport.try_send(frame)
@@ -272,9 +271,12 @@ class WebSocketConnection:
         Only the first call counts; says whether this was it. When it returns, the connection is out of the registry.
         `reason` defaults to the code's own.
         """
-        self._fan_out.flush()  # what was published before this is for this connection too
         if self.ending is not None:
             return False
+        if kind not in {EndingKind.PEER_LEFT, EndingKind.OVERFLOWED}:
+            self._fan_out.serve_first(self)  # what was published before this, unless it would not be taken
+            if self.ending is not None:
+                return False
         if reason is None:
             reason = code.reason if isinstance(code, CloseCode) else ""
         self.ending = Ending(int(code), reason, kind, deadline)

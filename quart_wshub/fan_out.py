@@ -5,29 +5,29 @@ millisecond, it is held back for at most a millisecond, and all that came meanwh
 once and written once per socket. On a loopback socket a write costs about ten times what everything else of a delivery
 does, so this is what makes floods fast; it also makes fewer packets.
 
-Whatever could tell the difference comes after what was held back: every change of the registry, every other delivery,
-and every message a handler sends, flushes first.
+Nobody can tell the difference but by the clock: every other fan-out waits for what was held back before it, and before
+a handler sends to its own socket, or a connection is closed, that one socket is served ahead of the others.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.frame import Frame
+from quart_wshub.batch import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable
+    from collections.abc import Callable, Collection, Hashable
 
     from quart_wshub.connection import WebSocketConnection
+    from quart_wshub.frame import Frame
 
 __all__ = ["FanOut"]
 
-SLICE = 256
-"""Sockets that are served before other tasks get a turn: well under 10 ms of work."""
+SLICE = 128
+"""Sockets that are served before other tasks get a turn: one or two milliseconds of work."""
 
 CALL_COST = 4
 """What a call costs besides its sockets, counted in sockets."""
@@ -39,32 +39,17 @@ MAX_HELD_BYTES = 16 * 1024
 """No more is held back than a socket's buffer is sure to take at once."""
 
 
-@dataclass(slots=True)
-class _Held:
-    """Publications for the same sockets that wait to go out together."""
-
-    members: tuple[WebSocketConnection, ...]
-    frames: list[Frame] = field(default_factory=list)
-    size: int = 0
-
-
 class FanOut:
-    """The deliveries of one hub.
-
-    Attributes:
-        holding: whether something is held back; `flush` lets it go.
-    """
+    """The deliveries of one hub, in the order they were asked for."""
 
     def __init__(self) -> None:
         self._order = trio.Lock()
         self._work = 0
-        self._last: tuple[Hashable, float] = (None, 0.0)
-        self._held: _Held | None = None
+        self._last_key: Hashable = None
+        self._last_time = 0.0
+        self._held: Batch | None = None
+        self._leaving: Batch | None = None
         self._flusher: trio.lowlevel.ParkingLot | None = None
-
-    @property
-    def holding(self) -> bool:
-        return self._held is not None
 
     async def deliver(
         self,
@@ -75,15 +60,32 @@ class FanOut:
     ) -> int:
         """Deliver to the members, whom `key` names. Returns how many sockets accepted the frame.
 
-        A checkpoint; gives way to other tasks after every 256 sockets. Cancelled before it has begun it does nothing,
+        A checkpoint; gives way to other tasks after every 128 sockets. Cancelled before it has begun it does nothing,
         cancelled later it has served some of the members.
         """
         await self._checkpoint()
-        everyone = members()
-        if len(everyone) > SLICE or self._order.locked():
-            async with self._order:
-                return await self._deliver_in_slices(members, frame, excluded)
-        return self._deliver_at_once((key, excluded), everyone, frame, excluded)
+        key = (key, excluded)
+        if self._may_hold(key):
+            accepted = await self._hold(key, members, frame, excluded)
+        else:
+            accepted = await self._deliver_now(key, members, frame, excluded)
+        self._last_key, self._last_time = key, perf_counter()
+        return accepted
+
+    async def _deliver_now(
+        self,
+        key: Hashable,
+        members: Callable[[], Collection[WebSocketConnection]],
+        frame: Frame,
+        excluded: WebSocketConnection | None,
+    ) -> int:
+        batch = Batch(key, members, excluded)
+        batch.add(frame)
+        if self._held is None and not self._order.locked() and len(batch.members) <= SLICE:
+            return self._serve(batch, 0)
+        async with self._order:
+            await self._let_go_of_held()
+            return await self._serve_in_slices(batch)
 
     async def _checkpoint(self) -> None:
         self._work += CALL_COST
@@ -93,72 +95,65 @@ class FanOut:
             self._work = 0
             await trio.lowlevel.checkpoint()
 
-    async def _deliver_in_slices(
+    def _may_hold(self, key: Hashable) -> bool:
+        follows = key == self._last_key and perf_counter() - self._last_time < HOLD_SECONDS
+        if self._flusher is None or not follows:
+            return False
+        return self._held is None or (self._held.key == key and not self._held.sealed)
+
+    async def _hold(
         self,
+        key: Hashable,
         members: Callable[[], Collection[WebSocketConnection]],
         frame: Frame,
         excluded: WebSocketConnection | None,
     ) -> int:
-        self.flush()
-        everyone = tuple(members())
-        accepted = 0
-        for start in range(0, len(everyone), SLICE):
-            batch: Iterable[WebSocketConnection] = everyone[start : start + SLICE]
-            if start:
-                await trio.lowlevel.checkpoint()
-                still_in = members()
-                batch = [connection for connection in batch if connection in still_in]
-            accepted += self._offer(batch, frame, excluded)
-        return accepted
-
-    def _deliver_at_once(
-        self,
-        key: Hashable,
-        members: Collection[WebSocketConnection],
-        frame: Frame,
-        excluded: WebSocketConnection | None,
-    ) -> int:
-        now = perf_counter()
-        last_key, last_time = self._last
-        self._last = (key, now)
-        if key == last_key and self._flusher is not None and now - last_time < HOLD_SECONDS:
-            return self._hold(members, frame, excluded)
-        self.flush()
-        return self._offer(tuple(members), frame, excluded)
-
-    def _hold(
-        self, members: Collection[WebSocketConnection], frame: Frame, excluded: WebSocketConnection | None
-    ) -> int:
         if self._held is None:
-            self._held = _Held(tuple(c for c in members if c is not excluded))
+            self._held = Batch(key, members, excluded)
             assert self._flusher is not None
             self._flusher.unpark()
         held = self._held
-        held.frames.append(frame)
-        held.size += frame.size
+        held.add(frame)
         if held.size >= MAX_HELD_BYTES:
-            self.flush()
+            await self._flush()
         return len(held.members)
 
-    def flush(self) -> None:
-        """Let go what is held back. Synchronous, so that whatever has to come after it can call it first."""
+    async def _flush(self) -> None:
+        async with self._order:
+            await self._let_go_of_held()
+
+    async def _let_go_of_held(self) -> None:
         held, self._held = self._held, None
         if held is not None:
-            self._offer(held.members, Frame.join(held.frames), None)
+            await self._serve_in_slices(held)
 
-    def _offer(self, members: Iterable[WebSocketConnection], frame: Frame, excluded: WebSocketConnection | None) -> int:
-        accepted = attempted = 0
-        for connection in members:
-            if connection is not excluded:
-                attempted += 1
-                accepted += connection.offer(frame)
-        self._work += attempted
+    async def _serve_in_slices(self, batch: Batch) -> int:
+        """Serve everyone, giving way to other tasks now and then. Hold the order."""
+        self._leaving = batch
+        try:
+            accepted = self._serve(batch, 0)
+            for start in range(SLICE, len(batch.members), SLICE):
+                await trio.lowlevel.checkpoint()
+                accepted += self._serve(batch, start)
+        finally:
+            self._leaving = None
         return accepted
 
-    async def run_flusher(self) -> None:
-        """Let go in time what is held back. As long as this runs, holding back is possible; run it once.
+    def _serve(self, batch: Batch, start: int) -> int:
+        self._work += min(SLICE, len(batch.members) - start)
+        return batch.serve(start, start + SLICE)
 
-        Cancellation lets go what is held back, and ends it.
+    def serve_first(self, connection: WebSocketConnection) -> None:
+        """Let this socket have everything that was published to it up to now."""
+        if self._leaving is not None:
+            self._leaving.serve_first(connection)
+        if self._held is not None:
+            self._held.serve_first(connection)
+
+    async def run_flusher(self) -> None:
+        """Let go in time what is held back. As long as this runs, publications may be held back; run it once.
+
+        Cancellation ends it; what is held back then goes out with the next fan-out.
         """
         if self._flusher is not None:
             return
@@ -168,7 +163,6 @@ class FanOut:
                 if self._held is None:
                     await self._flusher.park()
                 await trio.sleep(HOLD_SECONDS)
-                self.flush()
+                await self._flush()
         finally:
             self._flusher = None
-            self.flush()

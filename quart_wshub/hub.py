@@ -73,7 +73,7 @@ class WebSocketHub:
             raise ConfigurationError(msg)
         self._max_per_user = max_per_user
         self._fan_out = FanOut()
-        self._registry: Registry[WebSocketConnection] = Registry(before_change=self._fan_out.flush)
+        self._registry: Registry[WebSocketConnection] = Registry()
         self._accepted = self._publications = self._deliveries = 0
         self._closed: Counter[int] = Counter()
         self._slots = 0

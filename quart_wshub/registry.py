@@ -6,7 +6,7 @@ leave half an index. It knows nothing of sockets: a member is anything with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Collection, Hashable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -36,13 +36,10 @@ _NO_TOPICS: frozenset[str] = frozenset()
 class Registry(Generic[M]):
     """Three indexes that always agree. Empty entries are removed at once: a topic without members does not exist.
 
-    `before_change` is called before every change, with the indexes as they were; it may remove members itself.
-
     Members are kept in the order they came (a `dict` serves as an ordered set), so a user's first is the oldest.
     """
 
-    def __init__(self, before_change: Callable[[], None] | None = None) -> None:
-        self._before_change = before_change or _nothing
+    def __init__(self) -> None:
         self._by_id: dict[UUID, M] = {}
         self._by_user: dict[Hashable, dict[M, None]] = {}
         self._by_topic: dict[str, dict[M, None]] = {}
@@ -54,7 +51,6 @@ class Registry(Generic[M]):
         Raises:
             ValueError: a member with this `connection_id` is already in.
         """
-        self._before_change()
         if member.connection_id in self._by_id:
             msg = f"connection {member.connection_id} is already registered"
             raise ValueError(msg)
@@ -64,7 +60,6 @@ class Registry(Generic[M]):
 
     def remove(self, member: M) -> bool:
         """Take a member out of every index. Idempotent; says whether it was in."""
-        self._before_change()
         topics = self._topics_of.pop(member, None)
         if topics is None:
             return False
@@ -76,7 +71,6 @@ class Registry(Generic[M]):
 
     def subscribe(self, member: M, topic: str) -> bool:
         """Add a member to a topic; idempotent. Says whether it is registered, and so subscribed now."""
-        self._before_change()
         if member not in self._topics_of:
             return False
         self._by_topic.setdefault(topic, {})[member] = None
@@ -89,7 +83,6 @@ class Registry(Generic[M]):
 
     def unsubscribe(self, member: M, topic: str) -> bool:
         """Take a member out of a topic; idempotent. Says whether it is registered."""
-        self._before_change()
         topics = self._topics_of.get(member)
         if topics is None:
             return False
@@ -128,10 +121,6 @@ class Registry(Generic[M]):
     def topics(self) -> frozenset[str]:
         """Every topic with at least one member."""
         return frozenset(self._by_topic)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _discard(index: dict[K, dict[M, None]], key: K, member: M) -> None:

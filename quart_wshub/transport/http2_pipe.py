@@ -27,6 +27,7 @@ class Http2Pipe:
         self._unread = bytearray()
         self._eof = False
         self._closed = False
+        self._writing: trio.CancelScope | None = None
         self._readable = trio.lowlevel.ParkingLot()
 
     def feed(self, data: bytes) -> None:
@@ -41,6 +42,8 @@ class Http2Pipe:
         """No more will come in, and nothing can go out."""
         self._eof = True
         self._readable.unpark_all()
+        if self._writing is not None:
+            self._writing.cancel()
 
     def try_write(self, data: bytes) -> int:
         return 0
@@ -49,7 +52,10 @@ class Http2Pipe:
         if self._closed or self._eof:
             await trio.lowlevel.checkpoint()
             raise trio.BrokenResourceError
-        await self._write(data)
+        with trio.CancelScope() as self._writing:
+            await self._write(data)
+        if self._writing.cancelled_caught:
+            raise trio.BrokenResourceError
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def read(self) -> bytes:

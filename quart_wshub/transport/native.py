@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeTransport"]
 
+MAX_WAITING_REPLIES = 16 * 1024
+"""Bytes of pongs that wait behind what is being written, before the peer is not read from until it takes them."""
+
 
 class NativeTransport:
     """A `Transport` over a `Pipe`, after the handshake.
@@ -28,7 +31,7 @@ class NativeTransport:
         early: messages the parser gave for those bytes.
     """
 
-    __slots__ = ("_broken", "_early", "_lock", "_parser", "_pipe", "_replies")
+    __slots__ = ("_broken", "_early", "_lock", "_parser", "_pipe", "_replies", "_unfinished")
 
     def __init__(self, pipe: Pipe, parser: MessageParser, early: Sequence[str | bytes] = ()) -> None:
         self._pipe = pipe
@@ -37,6 +40,7 @@ class NativeTransport:
         self._replies = parser.replies()
         self._lock: trio.Lock | None = None
         self._broken = False
+        self._unfinished = False
 
     def try_send(self, frame: Frame) -> Frame | None:
         if self._broken or isinstance(self._parser.ended, WebSocketDisconnect):
@@ -51,7 +55,10 @@ class NativeTransport:
             raise self._gone() from None
         if written == len(wire):
             return None
-        return Frame.rest(wire[written:]) if written else frame
+        if not written:
+            return frame
+        self._unfinished = True
+        return Frame.rest(wire[written:])
 
     def _write_lock(self) -> trio.Lock:
         if self._lock is None:
@@ -59,13 +66,19 @@ class NativeTransport:
         return self._lock
 
     def _is_writing(self) -> bool:
-        return self._lock is not None and self._lock.locked()
+        return self._unfinished or (self._lock is not None and self._lock.locked())
 
     async def send(self, frames: Sequence[Frame]) -> None:
+        if isinstance(self._parser.ended, WebSocketDisconnect):
+            await trio.lowlevel.checkpoint()
+            raise self._gone()
         async with self._write_lock():
+            self._unfinished = False  # the rest of that frame is the first of these
             await self._write(b"".join([frame.wire for frame in frames]))
 
     async def receive(self) -> Sequence[str | bytes]:
+        if self._replies:  # to what came with the handshake, or left over where this was cancelled
+            await self._flush_replies()
         if self._early:
             early, self._early = self._early, ()
             await trio.lowlevel.checkpoint()
@@ -75,7 +88,9 @@ class NativeTransport:
             raise self._parser.ended
         messages = await self._read()
         if self._replies:
+            self._early = messages  # where they are found again if this is cancelled
             await self._flush_replies()
+            self._early = ()
         return messages
 
     async def _read(self) -> Sequence[str | bytes]:
@@ -93,14 +108,16 @@ class NativeTransport:
 
     async def _flush_replies(self) -> None:
         """Send pongs and the echo of a close frame: now where nobody is writing, else behind what is being written."""
-        if self._is_writing():
-            return
         try:
-            written = self._pipe.try_write(self._replies)
-            self._replies = self._replies[written:]
+            if not self._is_writing():
+                written = self._pipe.try_write(self._replies)
+                self._replies = self._replies[written:]
+            elif self._unfinished or len(self._replies) <= MAX_WAITING_REPLIES:
+                return
             if self._replies:
                 # A peer that asks for pongs and does not take them is not read from until it does.
                 async with self._write_lock():
+                    await trio.lowlevel.checkpoint_if_cancelled()  # later it would tear a frame
                     await self._write(b"")
         except (trio.BrokenResourceError, WebSocketDisconnect):
             self._broken = True
@@ -112,6 +129,9 @@ class NativeTransport:
                 replies, self._replies = self._replies, b""
                 await self._pipe.write(data + replies)
                 data = b""
+        except trio.Cancelled:
+            self._broken = True  # half a frame may be out: nothing can follow it
+            raise
         except trio.BrokenResourceError:
             self._broken = True
             raise self._gone() from None
@@ -124,7 +144,7 @@ class NativeTransport:
 
     async def close(self, code: int, reason: str) -> None:
         peer_closed = isinstance(self._parser.ended, WebSocketDisconnect)
-        if not self._broken:
+        if not self._broken and not self._unfinished:
             goodbye = b"" if peer_closed else encode_frame(CLOSE, code.to_bytes(2, "big") + reason.encode())
             try:
                 async with self._write_lock():
@@ -149,6 +169,7 @@ class NativeTransport:
             if not data:
                 return
             self._parser.feed(data)
+            self._parser.replies()  # not sent any more, and not kept
 
     def abort(self) -> None:
         self._pipe.abort()

@@ -1,0 +1,87 @@
+"""Publications that go out together, to the same sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart_wshub.frame import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable
+
+    from quart_wshub.connection import WebSocketConnection
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """Publications for the same sockets.
+
+    Attributes:
+        key: names the sockets.
+        members: the sockets, as they were at the first publication.
+        sealed: some socket was served already, so nothing can be added.
+        size: payload bytes.
+    """
+
+    __slots__ = (
+        "_frames",
+        "_live_members",
+        "_position",
+        "_positions",
+        "_served_ahead",
+        "key",
+        "members",
+        "sealed",
+        "size",
+    )
+
+    def __init__(
+        self,
+        key: Hashable,
+        members: Callable[[], Collection[WebSocketConnection]],
+        excluded: WebSocketConnection | None,
+    ) -> None:
+        self.key = key
+        self.members = tuple(members())
+        if excluded is not None:
+            self.members = tuple(member for member in self.members if member is not excluded)
+        self.sealed = False
+        self.size = 0
+        self._live_members = members
+        self._frames: list[Frame] = []
+        self._position = 0
+        self._positions: dict[WebSocketConnection, int] | None = None
+        self._served_ahead: set[WebSocketConnection] = set()
+
+    def add(self, frame: Frame) -> None:
+        """Add a publication. Not once the batch is sealed."""
+        self._frames.append(frame)
+        self.size += frame.size
+
+    def _seal(self) -> Frame:
+        if not self.sealed:
+            self.sealed = True
+            self._frames = [Frame.join(self._frames)]
+        return self._frames[0]
+
+    def serve(self, start: int, stop: int) -> int:
+        """Serve some of the members, but for those who have left the topic meanwhile; returns how many accepted."""
+        frame = self._seal()
+        still_in = self._live_members()
+        ahead = self._served_ahead
+        accepted = 0
+        for connection in self.members[start:stop]:
+            if connection in still_in and not (ahead and connection in ahead):
+                accepted += connection.offer(frame)
+        self._position = stop
+        return accepted
+
+    def serve_first(self, connection: WebSocketConnection) -> None:
+        """Serve one socket ahead of the others, if it is a member and was not served yet."""
+        if self._positions is None:
+            self._positions = {member: position for position, member in enumerate(self.members)}
+        position = self._positions.get(connection)
+        if position is not None and position >= self._position and connection not in self._served_ahead:
+            self._served_ahead.add(connection)
+            connection.offer(self._seal())
