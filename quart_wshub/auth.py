@@ -24,6 +24,9 @@ UserId = UUID | str | int
 """What identifies a user. `UUID("…")` and its string are two different users: settle on one."""
 
 
+NO_CLAIMS: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who authenticated. A resolver returns it in place of a bare `UserId` when it knows more.
@@ -36,7 +39,7 @@ class Identity:
 
     user_id: UserId
     expires_at: datetime | None = None
-    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    claims: Mapping[str, Any] = field(default_factory=lambda: NO_CLAIMS, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.user_id, bool) or not isinstance(self.user_id, UserId):
@@ -45,7 +48,7 @@ class Identity:
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             msg = "expires_at must be an aware datetime: give it a tzinfo"
             raise ValueError(msg)
-        object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)))
+        object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)) if self.claims else NO_CLAIMS)
 
     def expires_in(self) -> float | None:
         """Seconds of wall time until the token dies, negative when it has; `None` where it never does."""

@@ -59,7 +59,8 @@ class Batch:
         self._frames.append(frame)
         self.size += frame.size
 
-    def _seal(self) -> Frame:
+    def seal(self) -> Frame:
+        """Add nothing from now on; returns all publications as one."""
         if not self.sealed:
             self.sealed = True
             self._frames = [Frame.join(self._frames)]
@@ -67,7 +68,7 @@ class Batch:
 
     def serve(self, start: int, stop: int) -> int:
         """Serve some of the members, but for those who have left the topic meanwhile; returns how many accepted."""
-        frame = self._seal()
+        frame = self.seal()
         still_in = self._live_members()
         ahead = self._served_ahead
         accepted = 0
@@ -84,4 +85,4 @@ class Batch:
         position = self._positions.get(connection)
         if position is not None and position >= self._position and connection not in self._served_ahead:
             self._served_ahead.add(connection)
-            connection.offer(self._seal())
+            connection.offer(self.seal())

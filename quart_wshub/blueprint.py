@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -140,10 +139,9 @@ class _Endpoint:
         if isinstance(verdict, Refusal) and self._settings.WS_REJECT_WITH_HTTP:
             return _refuse_with_http(verdict)
         subprotocol = choose_subprotocol(credentials, self._subprotocols)
-        transport: Transport | None = None
-        with trio.move_on_after(self._settings.WS_CLOSE_TIMEOUT_SECONDS), suppress(WebSocketDisconnect):
+        try:
             transport = await open_transport(self._hub, self._settings, subprotocol)
-        if transport is None:
+        except WebSocketDisconnect:
             return None
         if isinstance(verdict, Refusal):
             await self._refuse_with_close(transport, verdict)

@@ -143,6 +143,11 @@ class FanOut:
         self._work += min(SLICE, len(batch.members) - start)
         return batch.serve(start, start + SLICE)
 
+    def seal(self) -> None:
+        """Whoever comes now gets nothing of what was published before, but all that is published from here on."""
+        if self._held is not None:
+            self._held.seal()
+
     def serve_first(self, connection: WebSocketConnection) -> None:
         """Let this socket have everything that was published to it up to now."""
         if self._leaving is not None:

@@ -151,6 +151,7 @@ class WebSocketHub:
         if topic not in topics and len(topics) >= connection.max_topics:
             msg = f"a connection may have at most {connection.max_topics} topics"
             raise TopicLimitError(msg)
+        self._fan_out.seal()
         return self._registry.subscribe(connection, topic)
 
     async def unsubscribe(self, connection_id: UUID, topic: str) -> bool:
@@ -162,7 +163,10 @@ class WebSocketHub:
         await trio.lowlevel.checkpoint()
         _check_topic(topic)
         connection = self._registry.get(connection_id)
-        return connection is not None and self._registry.unsubscribe(connection, topic)
+        if connection is None:
+            return False
+        self._fan_out.serve_first(connection)  # what was published before this
+        return self._registry.unsubscribe(connection, topic)
 
     async def disconnect(
         self,
@@ -272,6 +276,7 @@ class WebSocketHub:
 
     def register(self, connection: WebSocketConnection) -> None:
         """Enter a connection, and evict the user's oldest where there are too many; waits for nobody."""
+        self._fan_out.seal()
         self._registry.add(connection)
         self._accepted += 1
         connection.on_closing.append(self._count_closed)

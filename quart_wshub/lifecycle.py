@@ -44,6 +44,20 @@ wait, and when the peer has shown that it does not read."""
 class Lifecycle:
     """Runs one accepted, registered connection to its end."""
 
+    __slots__ = (
+        "_connection",
+        "_goodbye_deadline",
+        "_handler",
+        "_hub",
+        "_nursery",
+        "_paused",
+        "_receiving",
+        "_settings",
+        "_transport",
+        "_writing",
+        "_written",
+    )
+
     def __init__(
         self,
         transport: Transport,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
 from quart import websocket
 
+from quart_wshub.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.errors import WebSocketDisconnect
 from quart_wshub.takeover import takeover_of
 from quart_wshub.transport.asgi import AsgiTransport
 from quart_wshub.transport.compression import negotiate
@@ -28,20 +31,26 @@ async def open_transport(hub: WebSocketHub, settings: WebSocketSettings, subprot
         WebSocketDisconnect: the peer has gone already.
     """
     takeover = takeover_of(websocket.scope)
-    takeover.claim()
+    takeover.claim(websocket.scope)
     upgrade = websocket.scope["extensions"].get(EXTENSION)
     if settings.WS_TRANSPORT == "auto" and isinstance(upgrade, Upgrade):
         upgrade.worker.on_shutdown(hub.drain)
         upgrade.worker.keep_running(hub.fan_out.run_flusher)
         return await _open_native(upgrade, settings, subprotocol)
     transport = AsgiTransport(takeover.receive, takeover.send, max_message_bytes=settings.WS_MAX_MESSAGE_BYTES)
-    await transport.accept(subprotocol)
+    with trio.move_on_after(settings.WS_CLOSE_TIMEOUT_SECONDS) as patience:
+        await transport.accept(subprotocol)
+    if patience.cancelled_caught:
+        raise WebSocketDisconnect(ABNORMAL_CLOSURE)
     return transport
 
 
 async def _open_native(upgrade: Upgrade, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
     offers = websocket.headers.get("Sec-WebSocket-Extensions", "") if settings.WS_COMPRESSION else ""
     headers, extensions = negotiate(offers)
-    pipe, unread = await upgrade.accept(subprotocol, headers)
+    try:
+        pipe, unread = await upgrade.accept(subprotocol, headers)
+    except trio.BrokenResourceError:
+        raise WebSocketDisconnect(ABNORMAL_CLOSURE) from None
     parser = MessageParser(settings.WS_MAX_MESSAGE_BYTES, extensions)
     return NativeTransport(pipe, parser, parser.feed(unread))

@@ -60,9 +60,11 @@ class Takeover:
         self._claimed = False
         self._quart_is_receiving: trio.CancelScope | None = None
 
-    def claim(self) -> None:
-        """From now on Quart receives nothing, and sends nothing but errors."""
+    def claim(self, scope: Any) -> None:
+        """From now on Quart receives nothing, and sends nothing but errors; and its scope shows no token any more."""
         self._claimed = True
+        for name in ("headers", "query_string", "subprotocols"):
+            scope[name] = self.masked_scope[name]
         if self._quart_is_receiving is not None:
             self._quart_is_receiving.cancel()
 

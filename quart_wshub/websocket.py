@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["HandshakeInfo", "WebSocket"]
 
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class HandshakeInfo:
     """What the handshake said, with every token masked. Parsed when asked for: most handlers never do.
 
@@ -33,7 +36,7 @@ class HandshakeInfo:
 
     def __init__(self, scope: Mapping[str, Any], path_params: Mapping[str, Any], subprotocol: str | None) -> None:
         self._scope = scope
-        self.path_params = MappingProxyType(dict(path_params))
+        self.path_params = MappingProxyType(dict(path_params)) if path_params else NOTHING
         self.subprotocol = subprotocol
 
     @property

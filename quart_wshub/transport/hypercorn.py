@@ -183,6 +183,17 @@ class HubTCPServer(TCPServer):
         else:
             await super().protocol_send(event)
 
+    async def _close(self) -> None:
+        if self.socket.fileno() != -1:  # else whoever took it over has closed it
+            await super()._close()
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The TCP socket, below TLS where there is TLS."""
+        stream: Any = self.stream
+        socket: trio.socket.SocketType = getattr(stream, "transport_stream", stream).socket
+        return socket
+
     def stop_waiting(self) -> None:
         """The server is shutting down: end a connection that has not asked for anything yet."""
         if self._waits_for_a_request and self._reading is not None:
@@ -196,6 +207,7 @@ class HubTCPServer(TCPServer):
         if self._reads:
             self._parked = trio.Event()
             await self._parked.wait()
+            self._parked = None
         return self._unread
 
     def forget_http(self) -> None:

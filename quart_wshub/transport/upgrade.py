@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -66,13 +67,11 @@ class Upgrade:
         `permessage-deflate` is negotiated by `headers` alone: hypercorn would accept it from everyone.
         """
         self._stream.handshake.extensions = None
-        event: Any = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers}
         self._claimed = True
         self._decided.set()
-        await self._send_in_hypercorn(event)
-        return await self._take_over()
+        return await self._accept(subprotocol, headers)
 
-    async def _take_over(self) -> tuple[Pipe, bytes]:
+    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes]:
         raise NotImplementedError
 
     async def _give_back(self) -> None:
@@ -118,12 +117,24 @@ class UpgradeOverHttp1(Upgrade):
 
     __slots__ = ()
 
-    async def _take_over(self) -> tuple[Pipe, bytes]:
+    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes]:
         unread = await self._server.hand_over()
         stream = self._server.stream
         pipe: Pipe = StreamPipe(stream) if isinstance(stream, trio.SSLStream) else SocketPipe(stream)
+        await self._answer(pipe, subprotocol, headers)
         self._forget_hypercorn()
         return pipe, self._take_early() + unread
+
+    async def _answer(self, pipe: Pipe, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the 101 and log it, as `WSStream` does; written here because h11 takes longer than all the rest."""
+        stream, config = self._stream, self._server.config
+        status, accepted, _ = stream.handshake.accept(subprotocol, headers)
+        fields = [*accepted, *config.response_headers("h11")]
+        response = b"HTTP/1.1 %d \r\n%s\r\n" % (status, b"".join([b"%s: %s\r\n" % field for field in fields]))
+        written = pipe.try_write(response)
+        if written < len(response):
+            await pipe.write(response[written:])
+        await config.log.access(stream.scope, {"status": status, "headers": accepted}, time() - stream.start_time)
 
     def _forget_hypercorn(self) -> None:
         """The connection may go on for days; what hypercorn keeps for HTTP need not."""
@@ -143,7 +154,9 @@ class UpgradeOverHttp2(Upgrade):
     __slots__ = ("_pipe",)
     _pipe: Http2Pipe
 
-    async def _take_over(self) -> tuple[Pipe, bytes]:
+    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes]:
+        event: Any = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers}
+        await self._send_in_hypercorn(event)
         self._pipe = Http2Pipe(self._write, self._end)
         await trio.lowlevel.checkpoint()
         return self._pipe, self._take_early()
