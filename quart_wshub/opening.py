@@ -48,9 +48,6 @@ async def open_transport(hub: WebSocketHub, settings: WebSocketSettings, subprot
 async def _open_native(upgrade: Upgrade, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
     offers = websocket.headers.get("Sec-WebSocket-Extensions", "") if settings.WS_COMPRESSION else ""
     headers, extensions = negotiate(offers)
-    try:
-        pipe, unread = await upgrade.accept(subprotocol, headers)
-    except trio.BrokenResourceError:
-        raise WebSocketDisconnect(ABNORMAL_CLOSURE) from None
+    pipe, unread, answer = await upgrade.accept(subprotocol, headers)
     parser = MessageParser(settings.WS_MAX_MESSAGE_BYTES, extensions)
-    return NativeTransport(pipe, parser, parser.feed(unread))
+    return NativeTransport(pipe, parser, parser.feed(unread), greeting=answer)

@@ -29,11 +29,15 @@ class NativeTransport:
         pipe: where the bytes go.
         parser: fresh, or one that was fed what came right behind the handshake.
         early: messages the parser gave for those bytes.
+        greeting: bytes that go before everything else, in the same piece: the answer to the handshake.
     """
 
-    __slots__ = ("_broken", "_early", "_lock", "_parser", "_pipe", "_replies", "_unfinished")
+    __slots__ = ("_broken", "_early", "_greeting", "_lock", "_parser", "_pipe", "_replies", "_unfinished")
 
-    def __init__(self, pipe: Pipe, parser: MessageParser, early: Sequence[str | bytes] = ()) -> None:
+    def __init__(
+        self, pipe: Pipe, parser: MessageParser, early: Sequence[str | bytes] = (), *, greeting: bytes = b""
+    ) -> None:
+        self._greeting = greeting
         self._pipe = pipe
         self._parser = parser
         self._early = early
@@ -47,16 +51,17 @@ class NativeTransport:
             raise self._gone()
         if self._replies or self._is_writing():
             return frame
-        wire = frame.wire
+        wire = self._greeting + frame.wire if self._greeting else frame.wire
         try:
             written = self._pipe.try_write(wire)
         except trio.BrokenResourceError:
             self._broken = True
             raise self._gone() from None
-        if written == len(wire):
-            return None
         if not written:
             return frame
+        self._greeting = b""
+        if written == len(wire):
+            return None
         self._unfinished = True
         return Frame.rest(wire[written:])
 
@@ -77,7 +82,7 @@ class NativeTransport:
             await self._write(b"".join([frame.wire for frame in frames]))
 
     async def receive(self) -> Sequence[str | bytes]:
-        if self._replies:  # to what came with the handshake, or left over where this was cancelled
+        if self._replies or self._greeting:  # to what came with the handshake, or left over where this was cancelled
             await self._flush_replies()
         if self._early:
             early, self._early = self._early, ()
@@ -110,6 +115,7 @@ class NativeTransport:
         """Send pongs and the echo of a close frame: now where nobody is writing, else behind what is being written."""
         try:
             if not self._is_writing():
+                self._replies, self._greeting = self._greeting + self._replies, b""
                 written = self._pipe.try_write(self._replies)
                 self._replies = self._replies[written:]
             elif self._unfinished or len(self._replies) <= MAX_WAITING_REPLIES:
@@ -125,6 +131,7 @@ class NativeTransport:
     async def _write(self, data: bytes) -> None:
         """Write, and the replies that came up meanwhile. Hold the lock."""
         try:
+            data, self._greeting = self._greeting + data, b""
             while data or self._replies:
                 replies, self._replies = self._replies, b""
                 await self._pipe.write(data + replies)

@@ -61,8 +61,10 @@ class Upgrade:
         """What this connection shares with the others of the process."""
         return self._server.worker
 
-    async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes]:
-        """Answer 101 and take the bytes below over; returns them, and what was received ahead. Call it once.
+    async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
+        """Answer 101 and take the bytes below over. Call it once.
+
+        Returns them, what was received ahead, and what of the answer is left to the caller to send first.
 
         `permessage-deflate` is negotiated by `headers` alone: hypercorn would accept it from everyone.
         """
@@ -71,7 +73,7 @@ class Upgrade:
         self._decided.set()
         return await self._accept(subprotocol, headers)
 
-    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes]:
+    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
         raise NotImplementedError
 
     async def _give_back(self) -> None:
@@ -117,24 +119,22 @@ class UpgradeOverHttp1(Upgrade):
 
     __slots__ = ()
 
-    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes]:
+    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
         unread = await self._server.hand_over()
         stream = self._server.stream
         pipe: Pipe = StreamPipe(stream) if isinstance(stream, trio.SSLStream) else SocketPipe(stream)
-        await self._answer(pipe, subprotocol, headers)
+        answer = await self._answer(subprotocol, headers)
         self._forget_hypercorn()
-        return pipe, self._take_early() + unread
+        return pipe, self._take_early() + unread, answer
 
-    async def _answer(self, pipe: Pipe, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the 101 and log it, as `WSStream` does; written here because h11 takes longer than all the rest."""
+    async def _answer(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Log the 101, as `WSStream` does, and make it: h11 takes longer over that than all the rest."""
         stream, config = self._stream, self._server.config
         status, accepted, _ = stream.handshake.accept(subprotocol, headers)
         fields = [*accepted, *config.response_headers("h11")]
         response = b"HTTP/1.1 %d \r\n%s\r\n" % (status, b"".join([b"%s: %s\r\n" % field for field in fields]))
-        written = pipe.try_write(response)
-        if written < len(response):
-            await pipe.write(response[written:])
         await config.log.access(stream.scope, {"status": status, "headers": accepted}, time() - stream.start_time)
+        return response
 
     def _forget_hypercorn(self) -> None:
         """The connection may go on for days; what hypercorn keeps for HTTP need not."""
@@ -154,12 +154,12 @@ class UpgradeOverHttp2(Upgrade):
     __slots__ = ("_pipe",)
     _pipe: Http2Pipe
 
-    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes]:
+    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
         event: Any = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers}
         await self._send_in_hypercorn(event)
         self._pipe = Http2Pipe(self._write, self._end)
         await trio.lowlevel.checkpoint()
-        return self._pipe, self._take_early()
+        return self._pipe, self._take_early(), b""
 
     async def _write(self, data: bytes) -> None:
         await self._stream.send(Data(stream_id=self._stream.stream_id, data=data))
