@@ -101,19 +101,16 @@ class HubTCPServer(TCPServer):
 
     async def _serve(self) -> None:
         """`TCPServer.run` of hypercorn 0.18, but for the task group, which intercepts WebSocket handshakes."""
-        try:
+        alpn_protocol = "http/1.1"
+        ssl = isinstance(self.stream, trio.SSLStream)
+        if ssl:
             try:
                 with trio.fail_after(self.config.ssl_handshake_timeout):
                     await self.stream.do_handshake()
             except (trio.BrokenResourceError, trio.TooSlowError):
                 return
-            alpn_protocol = self.stream.selected_alpn_protocol()
-            socket = self.stream.transport_stream.socket
-            ssl = True
-        except AttributeError:  # not TLS
-            alpn_protocol = "http/1.1"
-            socket = self.stream.socket
-            ssl = False
+            alpn_protocol = self.stream.selected_alpn_protocol() or alpn_protocol
+        socket = self.socket
         try:
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
