@@ -1,0 +1,101 @@
+"""One client socket: its handshake, its messages, its answers to heartbeats. Non-blocking; the fleet drives it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import socket
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.frames import CLOSE, PING, PONG, client_frame, frames_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.tokens import User
+
+_KEY = base64.b64encode(b"benchmark-client").decode()
+_ACCEPT = base64.b64encode(hashlib.sha1(f"{_KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+_DEFLATE_OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+_APP_PONG = client_frame(b'{"type":"pong","data":{}}')
+
+Address = tuple[str, int]
+
+
+class PeerError(Exception):
+    """The server did what no peer of this benchmark may do."""
+
+
+def envelope_frame(kind: str, data: dict[str, Any]) -> bytes:
+    """A ready client frame with an envelope in it."""
+    return client_frame(json.dumps({"type": kind, "data": data}, separators=(",", ":")).encode())
+
+
+def _upgrade_request(address: Address, token: str, deflate: bool) -> bytes:
+    host, port = address
+    return (
+        f"GET /ws?token={token} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {_KEY}\r\nSec-WebSocket-Version: 13\r\n{_DEFLATE_OFFER if deflate else ''}\r\n"
+    ).encode()
+
+
+class Client:
+    """A socket and what it has received but not yet looked at."""
+
+    __slots__ = ("_inflate", "deflate", "inbox", "sock", "upgraded", "user")
+
+    def __init__(self, address: Address, user: User, *, deflate: bool) -> None:
+        self.user = user
+        self.inbox = bytearray()
+        self.upgraded = False
+        self.deflate = False
+        self._inflate: Any = None
+        self.sock = socket.create_connection(address, timeout=10)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setblocking(False)
+        self.sock.send(_upgrade_request(address, user.token, deflate))
+
+    def receive(self) -> None:
+        """Take what is there into the inbox, and check the handshake's answer when it is complete."""
+        data = self.sock.recv(65536)
+        if not data:
+            raise PeerError(f"server closed the connection; unread: {bytes(self.inbox[:200])!r}")
+        self.inbox += data
+        if not self.upgraded:
+            self._check_upgrade()
+
+    def _check_upgrade(self) -> None:
+        head, found, rest = bytes(self.inbox).partition(b"\r\n\r\n")
+        if not found:
+            return
+        if not head.startswith(b"HTTP/1.1 101 ") or _ACCEPT not in head:
+            raise PeerError(f"handshake refused: {head[:200]!r}")
+        self.deflate = b"permessage-deflate" in head
+        self._inflate = zlib.decompressobj(-15) if self.deflate else None
+        self.inbox[:] = rest
+        self.upgraded = True
+
+    def envelopes(self) -> Iterator[dict[str, Any]]:
+        """The envelopes received so far; heartbeats are answered and left out."""
+        for frame in frames_in(self.inbox):
+            payload = self._inflated(frame.payload) if frame.compressed else frame.payload
+            if frame.opcode == PING:
+                self.sock.send(client_frame(payload, PONG))
+            elif frame.opcode == CLOSE:
+                raise PeerError(f"server closed with {int.from_bytes(payload[:2], 'big')} {payload[2:]!r}")
+            elif frame.opcode < CLOSE:
+                envelope = json.loads(payload)
+                if envelope["type"] == "ping":
+                    self.sock.send(_APP_PONG)
+                else:
+                    yield envelope
+
+    def _inflated(self, payload: bytes) -> bytes:
+        result: bytes = self._inflate.decompress(payload + b"\x00\x00\xff\xff")
+        return result
+
+    def forget_inflate(self) -> None:
+        """From now on compressed frames are only counted; 3,000 idle windows would be the load generator's own load."""
+        self._inflate = None

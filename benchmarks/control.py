@@ -1,0 +1,47 @@
+"""The one connection that tells the server what to do. It blocks, never compresses, and subscribes to nothing."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import Any
+
+from benchmarks.client import Address, Client, PeerError, envelope_frame
+from benchmarks.tokens import User, user
+
+
+class Control:
+    """A client for requests and their answers."""
+
+    def __init__(self, address: Address, who: User | None = None) -> None:
+        self._client = Client(address, who or user(0), deflate=False)
+        self._poll = select.poll()
+        self._poll.register(self._client.sock, select.POLLIN)
+        self._answers: list[dict[str, Any]] = []
+        self._wait(lambda: self._client.upgraded, 10)
+
+    def send(self, kind: str, **data: Any) -> None:
+        """Send one envelope."""
+        self._client.sock.send(envelope_frame(kind, data))
+
+    def expect(self, kind: str, timeout: float = 60) -> dict[str, Any]:
+        """The `data` of the next envelope of that type; others are skipped."""
+        while True:
+            self._wait(lambda: bool(self._answers), timeout)
+            envelope = self._answers.pop(0)
+            if envelope["type"] == kind:
+                data: dict[str, Any] = envelope["data"]
+                return data
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._client.sock.close()
+
+    def _wait(self, ready: Any, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not ready():
+            if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise PeerError(f"no answer within {timeout} s")
+            self._client.receive()
+            if self._client.upgraded:
+                self._answers.extend(self._client.envelopes())

@@ -1,0 +1,17 @@
+"""The measures, by name, in the order in which they are run and shown."""
+
+from __future__ import annotations
+
+from benchmarks.measures.base import Measure
+from benchmarks.measures.burst import BURST, BURST_HUB
+from benchmarks.measures.echo import ECHO
+from benchmarks.measures.fanout import FANOUTS
+from benchmarks.measures.handshakes import HANDSHAKES
+from benchmarks.measures.idle import IDLE, MEMORY
+from benchmarks.measures.inbound import INBOUND
+
+__all__ = ["MEASURES", "Measure"]
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure for measure in (*FANOUTS, INBOUND, ECHO, MEMORY, HANDSHAKES, IDLE, BURST, BURST_HUB)
+}

@@ -1,0 +1,78 @@
+"""Peer `wshub`: this project, on Quart-Trio under `hypercorn -k trio`, with the public API only."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import trio
+from quart_trio import QuartTrio
+
+from benchmarks.peers.common import burst_texts, longest_stall, user_of_token
+from benchmarks.protocol import ACK_EVERY, message
+from quart_wshub import (
+    WebSocketConnection,
+    WebSocketHub,
+    WebSocketSettings,
+    WSEnvelope,
+    make_websocket_blueprint,
+)
+
+settings = WebSocketSettings()
+hub = WebSocketHub(max_per_user=settings.WS_MAX_CONNECTIONS_PER_USER)
+
+
+async def bearer_resolver(token: str) -> UUID | None:
+    """The same check as in every Python peer."""
+    user = user_of_token(token)
+    return UUID(user) if user is not None else None
+
+
+async def fanout(topic: str, count: int, text: str) -> None:
+    """`count` broadcasts; each is a checkpoint of its own."""
+    for seq in range(count):
+        await hub.broadcast(WSEnvelope(type="bench.message", data=message(seq, text)), topic=topic)
+
+
+async def send_each(users: list[str], count: int, text: str) -> None:
+    """`count` messages to every user, one `send_to` per message."""
+    envelopes = [WSEnvelope(type="bench.message", data=message(seq, text)) for seq in range(count)]
+    for user in map(UUID, users):
+        for envelope in envelopes:
+            await hub.send_to(user, envelope)
+
+
+async def handler(ws: Any, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+    """The bench protocol over one connection."""
+    sunk = 0
+    while True:
+        envelope = await ws.receive_envelope()
+        data = envelope.data
+        match envelope.type:
+            case "bench.sink":
+                sunk += 1
+                if sunk % ACK_EVERY == 0:
+                    await ws.send_envelope(WSEnvelope(type="bench.ack", data={"count": sunk}))
+            case "bench.echo":
+                await ws.send_envelope(envelope)
+            case "subscribe":
+                await hub.subscribe(connection.connection_id, data["topic"])
+                await ws.send_envelope(WSEnvelope(type="bench.subscribed", data=data))
+            case "bench.fanout":
+                await fanout(**data)
+                await ws.send_envelope(WSEnvelope(type="bench.done"))
+            case "bench.burst":
+                for text in burst_texts(**data):
+                    await ws.send(text)
+            case "bench.each":
+                await send_each(**data)
+                await ws.send_envelope(WSEnvelope(type="bench.done"))
+            case "bench.stall":
+                stall = await longest_stall(trio.sleep, data["seconds"])
+                await ws.send_envelope(WSEnvelope(type="bench.stalled", data=stall))
+
+
+app = QuartTrio(__name__)
+app.register_blueprint(
+    make_websocket_blueprint(handler, hub=hub, bearer_resolver=bearer_resolver, settings=settings, path="/ws")
+)

@@ -1,0 +1,38 @@
+"""The little protocol every peer speaks, as far as servers and load generator must agree on it.
+
+A message is a JSON envelope `{"type", "data", "request_id"}`. The load generator sends the text that the server shall
+spread, so that all peers deliver the same payload. The types, from the client's side:
+
+- `subscribe {"topic"}`: answered with `bench.subscribed {"topic"}`.
+- `bench.fanout {"topic", "count", "text"}`: `count` broadcasts of `bench.message {"seq", "text"}` to the topic, then
+  `bench.done {}` to the sender.
+- `bench.echo {…}`: the same envelope back.
+- `bench.sink {…}`: validated, counted per connection; every `ACK_EVERY`-th is answered with `bench.ack {"count"}`.
+- `bench.burst {"count", "text"}`: `count` ready-made `bench.message` texts to the sender, with the socket's own send.
+- `bench.each {"users", "count", "text"}`: `count` `bench.message` envelopes to each user, with the hub's `send_to`;
+  then `bench.done {}` to the sender.
+- `bench.stall {"seconds"}`: answered after that time with `bench.stalled {"seconds", "cpu_seconds"}`, the event loop's
+  longest stall.
+
+This module imports nothing, since the peers must not pay for each other's dependencies.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+ACK_EVERY: Final = 500
+"""Sunk messages per acknowledgement."""
+
+FIRST_SEQ: Final = 1_000_000
+"""Seven digits from the first to the last message, so that every frame of a fan-out has the same length."""
+
+SECRET_VARIABLE: Final = "BENCH_SECRET"
+HEARTBEAT_VARIABLE: Final = "WS_HEARTBEAT_SECONDS"
+TIMEOUT_VARIABLE: Final = "WS_HEARTBEAT_TIMEOUT_SECONDS"
+"""The environment of a peer. The heartbeat's names are those of the two hubs' own settings."""
+
+
+def message(seq: int, text: str) -> dict[str, Any]:
+    """The `data` of one `bench.message`."""
+    return {"seq": FIRST_SEQ + seq, "text": text}

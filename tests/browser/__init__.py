@@ -1,0 +1,1 @@
+"""The chat page in a real Chromium, over a real server."""

@@ -1,0 +1,1 @@
+"""Every example, run the way its reader would run it."""

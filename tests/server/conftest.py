@@ -1,0 +1,42 @@
+"""After every test over a server: nothing of it is left in the process, and nothing unexpected in the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.footprint import leaves_nothing_behind
+from tests.harness.server import Server, run_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNEXPECTED = ("Traceback", "Error in ASGI Framework", "internal error")
+
+
+@pytest.fixture(scope="session", params=["auto", "asgi"])
+def shared_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with run_server(env={"WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_TRANSPORT": request.param}) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """The main app over each transport; a module that needs other settings has a fixture of the same name."""
+    return shared_server
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Applies to tests that use a fixture named `server`; `logs_errors` marks those that make it log a traceback."""
+    if "server" not in request.fixturenames:
+        yield
+        return
+    server: Server = request.getfixturevalue("server")
+    start = len(server.log())
+    with leaves_nothing_behind(server):
+        yield
+    if request.node.get_closest_marker("logs_errors") is None:
+        printed = server.log()[start:]
+        assert not any(word in printed for word in UNEXPECTED), printed

@@ -1,0 +1,134 @@
+"""Handshakes that fail for another reason than the token: resolver, origin, capacity; and the HTTP variants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.clients import closed_with, connect, recv_json, refused
+from tests.harness.footprint import introspect
+from tests.harness.polling import poll
+from tests.harness.raw import raw_client, upgrade
+from tests.harness.server import Server, run_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ORIGIN = "https://app.example.com"
+
+
+@pytest.fixture(scope="module")
+def strict_server() -> Iterator[Server]:
+    settings = {
+        "WS_AUTH_TIMEOUT_SECONDS": "0.3",
+        "WS_ALLOWED_ORIGINS": f"{ORIGIN}, http://localhost:3000",
+        "WS_MAX_CONNECTIONS": "3",
+        "WS_ALLOW_QUERY_TOKEN": "false",
+        "WS_CLOSE_TIMEOUT_SECONDS": "1",
+    }
+    with run_server(env=settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http_server() -> Iterator[Server]:
+    with run_server(env={"WS_REJECT_WITH_HTTP": "true", "WS_AUTH_TIMEOUT_SECONDS": "0.3"}) as server:
+        yield server
+
+
+class TestResolverThatFails:
+    """It is the server's fault: the client must retry and not log its user out."""
+
+    @pytest.mark.logs_errors
+    @pytest.mark.parametrize("token", ["raising.x", "nested.x", "nonsense"])
+    def test_closes_with_1011(self, server: Server, token: str) -> None:
+        with connect(server, token=token, hello=True) as client:
+            assert closed_with(client) == (1011, "internal error")
+
+    @pytest.mark.logs_errors
+    def test_a_sync_one_closes_with_1011_too(self, server: Server) -> None:
+        with connect(server, "/below/show", token="raising", hello=True) as client:
+            assert closed_with(client)[0] == 1011
+
+
+class TestStrictSettings:
+    @pytest.fixture
+    def server(self, strict_server: Server) -> Server:
+        return strict_server
+
+    def test_a_resolver_that_takes_too_long_is_1011(self, server: Server) -> None:
+        with connect(server, token=None, subprotocols=["bearer", "slow"], hello=True) as client:
+            assert closed_with(client, timeout=3)[0] == 1011
+        server.wait_for_log("handshake failed: bearer resolver took longer than 0.3 s")
+
+    def test_the_query_is_no_token_source_when_turned_off(self, server: Server) -> None:
+        with connect(server, token="alice", hello=True) as client:
+            assert closed_with(client) == (4401, "token missing")
+
+    @pytest.mark.parametrize("origin", [ORIGIN, "HTTPS://APP.example.com", "http://localhost:3000"])
+    def test_an_allowed_origin_connects(self, server: Server, origin: str) -> None:
+        with connect(server, "/show", headers={"Origin": origin, "Authorization": "Bearer alice"}) as client:
+            assert recv_json(client)["user_id"] == "alice"
+
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", f"{ORIGIN}.evil", f"{ORIGIN}:444", "http://app.example.com", "null"]
+    )
+    def test_another_origin_is_refused_with_403_before_anything_else_runs(self, server: Server, origin: str) -> None:
+        before = server.log()
+        response = refused(server, headers={"Origin": origin, "Authorization": "Bearer raising"})
+        assert response.status_code == 403
+        assert server.log() == before
+
+    def test_a_client_without_origin_is_no_browser_and_connects(self, server: Server) -> None:
+        with connect(server, headers={"Authorization": "Bearer alice"}):
+            pass
+
+    def test_at_capacity_the_handshake_is_refused_with_503_and_retry_after(self, server: Server) -> None:
+        def bearer(user: str) -> dict[str, str]:
+            return {"Authorization": f"Bearer {user}"}
+
+        with connect(server, headers=bearer("a")), connect(server, headers=bearer("b")):
+            with connect(server, headers=bearer("c")):
+                response = refused(server, headers=bearer("d"))
+                assert response.status_code == 503
+                assert int(response.headers["Retry-After"]) > 0
+            poll(lambda: introspect(server)["connections"], until=lambda count: count == 2)
+            poll(lambda: _connects(server, bearer("e")), what="the place is free again")
+
+    def test_handshakes_under_way_count_against_the_capacity(self, server: Server) -> None:
+        slow = {"Sec-WebSocket-Protocol": "bearer, slow"}
+        with raw_client(server) as first, raw_client(server) as second, raw_client(server) as third:
+            for client in (first, second, third):
+                client.send(upgrade("/echo", slow))
+            poll(lambda: not _connects(server, {"Authorization": "Bearer alice"}), what="the node is full")
+            for client in (first, second, third):
+                assert client.read_response() == 101
+                assert client.read_close().close_code == 1011
+
+
+class TestRejectingWithHttp:
+    @pytest.fixture
+    def server(self, http_server: Server) -> Server:
+        return http_server
+
+    @pytest.mark.parametrize("token", [None, "", "bad", "expired"])
+    def test_without_a_good_token_the_answer_is_401(self, server: Server, token: str | None) -> None:
+        response = refused(server, token=token)
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+
+    @pytest.mark.logs_errors
+    @pytest.mark.parametrize("token", ["raising", "slow", "nonsense"])
+    def test_a_resolver_that_fails_is_a_500(self, server: Server, token: str) -> None:
+        assert refused(server, token=token).status_code == 500
+
+    def test_a_good_token_connects(self, server: Server) -> None:
+        with connect(server, token="alice") as client:
+            client.send("x")
+            assert client.recv(10) == "x"
+
+
+def _connects(server: Server, headers: dict[str, str]) -> bool:
+    with raw_client(server) as client:
+        return client.open("/echo", headers) == 101

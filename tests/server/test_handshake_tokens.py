@@ -1,0 +1,172 @@
+"""Where the bearer token may stand in a handshake, and what of it comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.harness.clients import closed_with, connect, recv_json
+from tests.harness.raw import CLOSE, TEXT, raw_client
+
+if TYPE_CHECKING:
+    from tests.harness.server import Server
+
+HEADER = {"Authorization": "Bearer bob"}
+
+
+def user_of(server: Server, path: str = "/show", **options: Any) -> str:
+    with connect(server, path, **options) as client:
+        user: str = recv_json(client)["user_id"]
+        return user
+
+
+def test_a_token_in_the_query_is_taken(server: Server) -> None:
+    assert user_of(server, token="alice") == "alice"
+
+
+def test_a_token_in_the_authorization_header_is_taken(server: Server) -> None:
+    assert user_of(server, token=None, headers=HEADER) == "bob"
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
+def test_the_authorization_scheme_is_case_insensitive(server: Server, scheme: str) -> None:
+    assert user_of(server, token=None, headers={"Authorization": f"{scheme} bob"}) == "bob"
+
+
+def test_a_token_in_the_subprotocols_is_taken_and_only_bearer_is_echoed(server: Server) -> None:
+    with connect(server, "/show", token=None, subprotocols=["bearer", "carol"]) as client:
+        assert recv_json(client)["user_id"] == "carol"
+        assert client.subprotocol == "bearer"
+        assert client.response is not None
+        assert "carol" not in str(client.response.headers)
+
+
+def test_the_subprotocol_comes_before_the_header_and_the_query(server: Server) -> None:
+    assert user_of(server, token="alice", headers=HEADER, subprotocols=["bearer", "carol"]) == "carol"
+
+
+def test_the_header_comes_before_the_query(server: Server) -> None:
+    assert user_of(server, token="alice", headers=HEADER) == "bob"
+
+
+@pytest.mark.parametrize(
+    ("subprotocols", "headers"),
+    [
+        (["bearer", "bad"], HEADER),
+        (None, {"Authorization": "Bearer bad"}),
+        (None, {"Authorization": "Bearer "}),
+    ],
+    ids=["bad subprotocol", "bad header", "empty header"],
+)
+def test_the_first_source_present_wins_even_when_it_is_bad(
+    server: Server, subprotocols: list[str] | None, headers: dict[str, str]
+) -> None:
+    with connect(server, "/show", token="alice", subprotocols=subprotocols, headers=headers, hello=True) as client:
+        assert closed_with(client)[0] == 4401
+
+
+def test_bearer_without_a_token_is_no_source(server: Server) -> None:
+    with connect(server, "/show", token="alice", subprotocols=["bearer"]) as client:
+        assert recv_json(client)["user_id"] == "alice"
+        assert client.subprotocol == "bearer"
+
+
+def test_another_authorization_scheme_is_no_token(server: Server) -> None:
+    assert user_of(server, token="alice", headers={"Authorization": "Basic Zm9v"}) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        (None, "token missing"),
+        ("", "token missing"),
+        ("bad", "token invalid or expired"),
+        ("expired", "token invalid or expired"),
+    ],
+)
+def test_without_a_good_token_the_socket_is_accepted_and_then_closed_with_4401(
+    server: Server, token: str | None, reason: str
+) -> None:
+    with connect(server, "/show", token=token, hello=True) as client:
+        assert closed_with(client) == (4401, reason)
+
+
+def test_the_refusal_is_the_first_and_only_frame(server: Server) -> None:
+    with raw_client(server, "/show?token=bad") as client:
+        answer = client.read_frame()
+        assert (answer.opcode, answer.close_code) == (CLOSE, 4401)
+        client.send_frame(CLOSE, answer.payload[:2])
+        assert client.read_to_end()
+
+
+def test_a_refused_browser_gets_its_subprotocol_or_it_would_see_no_code(server: Server) -> None:
+    with connect(server, "/show", token=None, subprotocols=["bearer", "bad"], hello=True) as client:
+        assert client.subprotocol == "bearer"
+        assert closed_with(client)[0] == 4401
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["bearer", "alice", "v1.test"], "v1.test"),
+        (["v2.test", "bearer", "alice"], "v2.test"),
+        (["v1.test", "v2.test", "bearer", "alice"], "v1.test"),
+        (["unheard.of", "bearer", "alice"], "bearer"),
+    ],
+)
+def test_the_app_may_choose_another_offered_subprotocol(server: Server, offered: list[str], chosen: str) -> None:
+    with connect(server, "/show", token=None, subprotocols=offered) as client:
+        assert client.subprotocol == chosen
+        assert recv_json(client)["subprotocol"] == chosen
+
+
+def test_without_an_offer_that_is_known_no_subprotocol_is_echoed(server: Server) -> None:
+    with connect(server, "/show", subprotocols=["unheard.of"]) as client:
+        assert client.subprotocol is None
+
+
+def test_a_token_that_reads_like_a_subprotocol_is_never_echoed(server: Server) -> None:
+    with connect(server, "/show", token=None, subprotocols=["bearer", "v1.test"]) as client:
+        assert recv_json(client)["user_id"] == "v1.test".partition(".")[0]
+        assert client.subprotocol == "bearer"
+
+
+def test_a_resolver_may_be_sync(server: Server) -> None:
+    assert user_of(server, "/below/show", token="dave") == "dave"
+
+
+def test_claims_reach_the_handler(server: Server) -> None:
+    with connect(server, "/show", token="claims") as client:
+        assert recv_json(client)["claims"] == {"role": "admin"}
+
+
+def test_a_socket_whose_token_expires_is_closed_with_4401(server: Server) -> None:
+    with connect(server, "/echo", token="brief") as client:
+        client.send("still here")
+        assert client.recv(10) == "still here"
+        assert closed_with(client) == (4401, "token expired")
+
+
+def test_the_handshake_a_handler_sees_holds_no_token(server: Server) -> None:
+    headers = {"Authorization": "Bearer hidden.in-header", "Referer": "http://example/?token=hidden.in-referer"}
+    with connect(
+        server,
+        "/rooms/42/show",
+        token="hidden.in-query",
+        headers=headers,
+        subprotocols=["bearer", "alice.hidden"],
+        a="b",
+    ) as client:
+        message = client.recv(10)
+        assert isinstance(message, str)
+        assert "hidden" not in message
+        assert '"a":"b"' in message
+        assert '"room":"42"' in message
+
+
+def test_text_frames_may_follow_the_upgrade_at_once(server: Server) -> None:
+    with raw_client(server, "/echo?token=alice") as client:
+        client.send_frame(TEXT, b"early")
+        assert b'"hello"' in client.read_frame().payload
+        assert client.read_frame() == (TEXT, b"early")

@@ -1,0 +1,125 @@
+"""Connections without a socket, and a transport that misbehaves on demand."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from quart_wshub.auth import Identity, UserId
+from quart_wshub.connection import WebSocketConnection
+from quart_wshub.errors import WebSocketDisconnect
+from quart_wshub.websocket import HandshakeInfo, WebSocket
+from tests.unit.memory import make_settings, websocket_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quart_wshub.frame import Frame
+    from quart_wshub.hub import WebSocketHub
+    from quart_wshub.settings import WebSocketSettings
+    from quart_wshub.transport.base import Transport
+
+__all__ = ["FakeTransport", "PeerLeavesWhileSending", "delivered", "join", "make_connection", "texts"]
+
+
+def make_connection(
+    hub: WebSocketHub,
+    user_id: UserId = "ann",
+    *,
+    transport: Transport | None = None,
+    settings: WebSocketSettings | None = None,
+) -> WebSocketConnection:
+    """A connection that is not registered yet, and that nothing runs."""
+    connection = WebSocketConnection(
+        Identity(user_id),
+        hub=hub,
+        transport=transport or FakeTransport(),
+        settings=settings or make_settings(WS_SEND_QUEUE_MESSAGES=65536),
+    )
+    connection.attach(WebSocket(connection, HandshakeInfo(websocket_scope(), {}, None)))
+    return connection
+
+
+def join(
+    hub: WebSocketHub, user_id: UserId = "ann", *, settings: WebSocketSettings | None = None
+) -> WebSocketConnection:
+    """A registered connection that nothing runs: what is delivered to it stays in its outbox."""
+    connection = make_connection(hub, user_id, settings=settings)
+    hub.register(connection)
+    return connection
+
+
+async def delivered(connection: WebSocketConnection) -> list[Frame]:
+    """Take what waits in a connection's outbox, which may be nothing."""
+    frames: list[Frame] = []
+    while connection.outbox.queued_messages:
+        frames += connection.outbox.take()
+    return frames
+
+
+def texts(frames: Sequence[Frame]) -> list[str]:
+    """What the frames say."""
+    return [frame.payload for frame in frames if isinstance(frame.payload, str)]
+
+
+class FakeTransport:
+    """A `Transport` whose peer does only what the test makes it do.
+
+    Attributes:
+        sent: what went out.
+        closes: the close frames that went out, as (code, reason).
+        aborted: whether `abort` was called.
+        takes_frames: `False`: the peer does not read; `send` is stuck until `abort` or cancellation.
+        answers_close: `False`: the peer never answers the close frame.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[Frame] = []
+        self.closes: list[tuple[int, str]] = []
+        self.aborted = False
+        self.takes_frames = True
+        self.answers_close = True
+        self._peer_sends, self._incoming = trio.open_memory_channel[str | bytes | Exception](math.inf)
+
+    def peer_sends(self, *messages: str | bytes) -> None:
+        """Let these arrive."""
+        for message in messages:
+            self._peer_sends.send_nowait(message)
+
+    def fail(self, error: Exception) -> None:
+        """Let the next `receive` raise this."""
+        self._peer_sends.send_nowait(error)
+
+    def try_send(self, frame: Frame) -> Frame | None:
+        return frame
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        await trio.lowlevel.checkpoint()
+        if not self.takes_frames:
+            await trio.sleep_forever()
+        self.sent += frames
+
+    async def receive(self) -> Sequence[str | bytes]:
+        message = await self._incoming.receive()
+        if isinstance(message, Exception):
+            raise message
+        return (message,)
+
+    async def close(self, code: int, reason: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.closes.append((code, reason))
+        if not self.answers_close:
+            await trio.sleep_forever()
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class PeerLeavesWhileSending(FakeTransport):
+    """The peer's departure shows when something is sent."""
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        await trio.lowlevel.checkpoint()
+        raise WebSocketDisconnect(1006)

@@ -1,0 +1,235 @@
+"""The settings: defaults and bounds, from arguments, environment and `.env`, and mixed into an app's own."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from quart_wshub.settings import WebSocketSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULTS = {
+    "WS_HEARTBEAT_SECONDS": 30,
+    "WS_HEARTBEAT_TIMEOUT_SECONDS": 60,
+    "WS_MAX_CONNECTIONS_PER_USER": 5,
+    "WS_MAX_MESSAGE_BYTES": 65536,
+    "WS_MAX_CONNECTIONS": None,
+    "WS_MAX_TOPICS_PER_CONNECTION": 128,
+    "WS_SEND_QUEUE_MESSAGES": 1024,
+    "WS_SEND_QUEUE_BYTES": 1024 * 1024,
+    "WS_AUTH_TIMEOUT_SECONDS": 10,
+    "WS_CLOSE_TIMEOUT_SECONDS": 5,
+    "WS_ALLOWED_ORIGINS": None,
+    "WS_ALLOW_QUERY_TOKEN": True,
+    "WS_REJECT_WITH_HTTP": False,
+    "WS_HELLO": True,
+    "WS_TRANSPORT": "auto",
+}
+
+SECONDS = [
+    "WS_HEARTBEAT_SECONDS",
+    "WS_HEARTBEAT_TIMEOUT_SECONDS",
+    "WS_AUTH_TIMEOUT_SECONDS",
+    "WS_CLOSE_TIMEOUT_SECONDS",
+]
+COUNTS = [
+    "WS_MAX_CONNECTIONS_PER_USER",
+    "WS_MAX_MESSAGE_BYTES",
+    "WS_MAX_CONNECTIONS",
+    "WS_MAX_TOPICS_PER_CONNECTION",
+    "WS_SEND_QUEUE_MESSAGES",
+    "WS_SEND_QUEUE_BYTES",
+]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outside_the_test_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
+def test_defaults(name: str, default: object) -> None:
+    assert getattr(WebSocketSettings(), name) == default
+
+
+def settings_with(name: str, value: Any) -> WebSocketSettings:
+    return WebSocketSettings(**{name: value})
+
+
+def refusal_of(name: str, value: object) -> str:
+    with pytest.raises(ValidationError) as info:
+        settings_with(name, value)
+    return str(info.value)
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize(
+    ("value", "bound"),
+    [
+        (0, "greater than 0"),
+        (-1, "greater than 0"),
+        (math.nan, "finite number"),
+        (math.inf, "finite number"),
+        ("soon", "valid number"),
+    ],
+)
+def test_bad_seconds_name_variable_value_and_bound(name: str, value: object, bound: str) -> None:
+    text = refusal_of(name, value)
+
+    assert name in text
+    assert bound in text
+    assert f"input_value={value!r}" in text
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize(
+    ("value", "bound"),
+    [(0, "greater than or equal to 1"), (-5, "greater than or equal to 1"), (1.5, "valid integer")],
+)
+def test_bad_counts_name_variable_value_and_bound(name: str, value: object, bound: str) -> None:
+    text = refusal_of(name, value)
+
+    assert name in text
+    assert bound in text
+    assert f"input_value={value!r}" in text
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_count_may_be_one(name: str) -> None:
+    assert getattr(settings_with(name, 1), name) == 1
+
+
+@pytest.mark.parametrize(("beat", "timeout"), [(30, 30), (30, 29.9), (90, 60)])
+def test_the_heartbeat_timeout_must_be_more_than_the_heartbeat(beat: float, timeout: float) -> None:
+    with pytest.raises(ValidationError) as info:
+        WebSocketSettings(WS_HEARTBEAT_SECONDS=beat, WS_HEARTBEAT_TIMEOUT_SECONDS=timeout)
+
+    expected = f"WS_HEARTBEAT_TIMEOUT_SECONDS={timeout:g} must be greater than WS_HEARTBEAT_SECONDS={beat:g}"
+    assert expected in str(info.value)
+
+
+def test_the_heartbeat_timeout_may_be_just_more_than_the_heartbeat() -> None:
+    settings = WebSocketSettings(WS_HEARTBEAT_SECONDS=30, WS_HEARTBEAT_TIMEOUT_SECONDS=30.001)
+
+    assert settings.WS_HEARTBEAT_TIMEOUT_SECONDS == 30.001
+
+
+def test_unknown_transport() -> None:
+    text = refusal_of("WS_TRANSPORT", "quic")
+
+    assert "WS_TRANSPORT" in text
+    assert "'auto' or 'asgi'" in text
+
+
+ORIGINS: list[tuple[Any, tuple[str, ...] | None]] = [
+    ("*", None),
+    (" * ", None),
+    (("*",), None),
+    ('["*"]', None),
+    ("https://a.example", ("https://a.example",)),
+    ("HTTPS://A.Example:8443", ("https://a.example:8443",)),
+    ("https://a.example, http://localhost:3000", ("https://a.example", "http://localhost:3000")),
+    ('["https://a.example", "https://b.example"]', ("https://a.example", "https://b.example")),
+    (["https://a.example"], ("https://a.example",)),
+    ("http://[::1]:8000", ("http://[::1]:8000",)),
+    ("http://[::1]", ("http://[::1]",)),
+    ('["http://[::1]"]', ("http://[::1]",)),
+    ("null", ("null",)),
+    ("capacitor://localhost", ("capacitor://localhost",)),
+]
+
+
+class TestOrigins:
+    @pytest.mark.parametrize(("value", "expected"), ORIGINS, ids=lambda value: repr(value))
+    def test_argument(self, value: Any, expected: tuple[str, ...] | None) -> None:
+        allowed = WebSocketSettings(WS_ALLOWED_ORIGINS=value).WS_ALLOWED_ORIGINS
+
+        assert allowed == expected
+
+    @pytest.mark.parametrize(("value", "expected"), ORIGINS, ids=lambda value: repr(value))
+    def test_environment(self, value: Any, expected: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        if isinstance(value, str):
+            monkeypatch.setenv("WS_ALLOWED_ORIGINS", value)
+            allowed = WebSocketSettings().WS_ALLOWED_ORIGINS
+            assert allowed == expected
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "",
+            "a.example",
+            "https://a.example/",
+            "https://a.example/path",
+            "https://a.example,",
+            "https://a.example,*",
+            "https://",
+            "[https://a.example]",
+            "[1]",
+        ],
+    )
+    def test_bad(self, value: str) -> None:
+        assert "WS_ALLOWED_ORIGINS" in refusal_of("WS_ALLOWED_ORIGINS", value)
+
+    def test_message_says_what_an_origin_is(self) -> None:
+        text = refusal_of("WS_ALLOWED_ORIGINS", "https://a.example/")
+
+        assert "'https://a.example/' is not an origin: use scheme://host[:port] without a path" in text
+
+
+class TestSources:
+    def test_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WS_HEARTBEAT_SECONDS", "2.5")
+        monkeypatch.setenv("ws_max_connections", "10")
+        monkeypatch.setenv("WS_HELLO", "false")
+        settings = WebSocketSettings()
+
+        assert (settings.WS_HEARTBEAT_SECONDS, settings.WS_MAX_CONNECTIONS) == (2.5, 10)
+        assert settings.WS_HELLO is False
+
+    def test_bad_environment_names_the_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WS_MAX_MESSAGE_BYTES", "64k")
+
+        with pytest.raises(ValidationError, match=r"WS_MAX_MESSAGE_BYTES\n.*input_value='64k'"):
+            WebSocketSettings()
+
+    def test_env_file_and_what_overrides_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / ".env").write_text("WS_MAX_CONNECTIONS=7\nWS_SEND_QUEUE_MESSAGES=7\nOTHER=x\n")
+        monkeypatch.setenv("WS_SEND_QUEUE_MESSAGES", "8")
+        settings = WebSocketSettings()
+
+        assert (settings.WS_MAX_CONNECTIONS, settings.WS_SEND_QUEUE_MESSAGES) == (7, 8)
+
+    def test_mixed_into_an_apps_own(self, tmp_path: Path) -> None:
+        class Settings(WebSocketSettings, BaseSettings):
+            DATABASE_URL: str = "sqlite://"
+
+        (tmp_path / ".env").write_text("DATABASE_URL=postgres://x\nWS_MAX_CONNECTIONS=7\nOTHER=x\n")
+        settings = Settings(WS_HELLO=False)
+
+        assert (settings.DATABASE_URL, settings.WS_MAX_CONNECTIONS) == ("postgres://x", 7)
+        assert (settings.WS_HELLO, settings.WS_HEARTBEAT_SECONDS) == (False, 30)
+
+    def test_mixed_into_one_with_a_configuration_of_its_own(self, tmp_path: Path) -> None:
+        class Settings(WebSocketSettings, BaseSettings):
+            model_config = SettingsConfigDict(env_file="app.env", env_prefix="APP_")
+
+        (tmp_path / ".env").write_text("APP_WS_MAX_CONNECTIONS=7\n")
+        (tmp_path / "app.env").write_text("APP_WS_MAX_CONNECTIONS=8\n")
+
+        assert Settings().WS_MAX_CONNECTIONS == 8
+        assert Settings.model_config["extra"] == "forbid"
+
+    def test_subclass_keeps_extra_arguments_where_it_says_so(self) -> None:
+        class Settings(WebSocketSettings, BaseSettings):
+            model_config = SettingsConfigDict(extra="allow")
+
+        arguments: dict[str, Any] = {"OTHER": 1}
+        assert Settings(**arguments).model_extra == {"OTHER": 1}
