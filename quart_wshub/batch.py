@@ -22,6 +22,7 @@ class Batch:
         members: the sockets, as they were at the first publication.
         sealed: some socket was served already, so nothing can be added.
         size: payload bytes.
+        live: members that have not left.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Batch:
         "_positions",
         "_served_ahead",
         "key",
+        "live",
         "members",
         "sealed",
         "size",
@@ -46,6 +48,7 @@ class Batch:
         self.members = tuple(members())
         if excluded is not None:
             self.members = tuple(member for member in self.members if member is not excluded)
+        self.live = len(self.members)
         self.sealed = False
         self.size = 0
         self._live_members = members
@@ -80,9 +83,17 @@ class Batch:
 
     def serve_first(self, connection: WebSocketConnection) -> None:
         """Serve one socket ahead of the others, if it is a member and was not served yet."""
-        if self._positions is None:
-            self._positions = {member: position for position, member in enumerate(self.members)}
-        position = self._positions.get(connection)
+        position = self._position_of(connection)
         if position is not None and position >= self._position and connection not in self._served_ahead:
             self._served_ahead.add(connection)
             connection.offer(self.seal())
+
+    def leave(self, connection: WebSocketConnection) -> None:
+        """Do not count this member any more. Once for each."""
+        if self._position_of(connection) is not None:
+            self.live -= 1
+
+    def _position_of(self, connection: WebSocketConnection) -> int | None:
+        if self._positions is None:
+            self._positions = {member: position for position, member in enumerate(self.members)}
+        return self._positions.get(connection)

@@ -232,7 +232,7 @@ class WebSocketConnection:
         if rest is not None and not self.outbox.offer(rest):
             self.begin_close(CloseCode.TRY_AGAIN_LATER, kind=EndingKind.OVERFLOWED)
             return False
-        self._messages_sent += 1
+        self._messages_sent += len(frame.parts)
         self._bytes_sent += frame.size
         return True
 
@@ -280,6 +280,7 @@ class WebSocketConnection:
         if reason is None:
             reason = code.reason if isinstance(code, CloseCode) else ""
         self.ending = Ending(int(code), reason, kind, deadline)
+        self._fan_out.leave(self)
         self._registry.remove(self)
         self.outbox.close(self.ending.code, reason)
         if kind is not EndingKind.PEER_LEFT:

@@ -19,7 +19,7 @@ import trio
 from quart_wshub.batch import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable
+    from collections.abc import Awaitable, Callable, Collection, Hashable
 
     from quart_wshub.connection import WebSocketConnection
     from quart_wshub.frame import Frame
@@ -116,7 +116,7 @@ class FanOut:
         held.add(frame)
         if held.size >= MAX_HELD_BYTES:
             await self._flush()
-        return len(held.members)
+        return held.live
 
     async def _flush(self) -> None:
         async with self._order:
@@ -125,15 +125,18 @@ class FanOut:
     async def _let_go_of_held(self) -> None:
         held, self._held = self._held, None
         if held is not None:
-            await self._serve_in_slices(held)
+            # Its publishers were told that it is delivered: it is not the present caller's to cancel.
+            await self._serve_in_slices(held, trio.lowlevel.cancel_shielded_checkpoint)
 
-    async def _serve_in_slices(self, batch: Batch) -> int:
+    async def _serve_in_slices(
+        self, batch: Batch, give_way: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    ) -> int:
         """Serve everyone, giving way to other tasks now and then. Hold the order."""
         self._leaving = batch
         try:
             accepted = self._serve(batch, 0)
             for start in range(SLICE, len(batch.members), SLICE):
-                await trio.lowlevel.checkpoint()
+                await give_way()
                 accepted += self._serve(batch, start)
         finally:
             self._leaving = None
@@ -155,10 +158,15 @@ class FanOut:
         if self._held is not None:
             self._held.serve_first(connection)
 
+    def leave(self, connection: WebSocketConnection) -> None:
+        """This socket takes nothing more."""
+        if self._held is not None:
+            self._held.leave(connection)
+
     async def run_flusher(self) -> None:
         """Let go in time what is held back. As long as this runs, publications may be held back; run it once.
 
-        Cancellation ends it; what is held back then goes out with the next fan-out.
+        Cancellation ends it, and lets go what is held back.
         """
         if self._flusher is not None:
             return
@@ -171,3 +179,6 @@ class FanOut:
                 await self._flush()
         finally:
             self._flusher = None
+            held, self._held = self._held, None
+            if held is not None:
+                held.serve(0, len(held.members))

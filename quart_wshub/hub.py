@@ -57,8 +57,8 @@ class WebSocketHub:
     Delivery never waits for a socket: each has a queue, and a peer whose queue is full is closed with 1013. All
     fan-outs of one hub have one order, the same on every connection, also when they overlap.
 
-    Every method that awaits is a checkpoint. One that is cancelled has either done nothing or, for a fan-out to many
-    sockets, served some of them; no index is ever left half changed.
+    Every method that awaits can be cancelled, and a loop over it gives way to other tasks. One that is cancelled has
+    either done nothing or, for a fan-out to many sockets, served some of them; no index is ever left half changed.
 
     Args:
         max_per_user: sockets a user may have open at a time, at least 1; one more evicts the oldest with 4429.
@@ -68,7 +68,7 @@ class WebSocketHub:
     """
 
     def __init__(self, *, max_per_user: int = 5) -> None:
-        if not isinstance(max_per_user, int) or max_per_user < 1:
+        if isinstance(max_per_user, bool) or not isinstance(max_per_user, int) or max_per_user < 1:
             msg = f"max_per_user={max_per_user!r} must be an integer of at least 1"
             raise ConfigurationError(msg)
         self._max_per_user = max_per_user

@@ -128,6 +128,8 @@ class Lifecycle:
 
     async def _say_goodbye(self) -> None:
         """Let what is queued go out, then do the closing handshake."""
+        if self._connection.ending is None:  # neither an exception nor cancelled: the process is being interrupted
+            self._connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
         ending = self._connection.ending
         assert ending is not None
         with trio.CancelScope(shield=True, deadline=self._goodbye_deadline) as goodbye:

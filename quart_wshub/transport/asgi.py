@@ -59,6 +59,7 @@ class AsgiTransport:
     async def send(self, frames: Sequence[Frame]) -> None:
         await trio.lowlevel.checkpoint()
         for frame in chain.from_iterable(frame.parts for frame in frames):
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._raise_if_closed()
             if self._broken:
                 raise WebSocketDisconnect(ABNORMAL_CLOSURE)

@@ -1,15 +1,15 @@
-"""A byte stream over one HTTP/2 stream of hypercorn's."""
+"""A byte stream over one HTTP/2 stream of hypercorn's, and what becomes of events for streams that are over."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Http2Pipe"]
+__all__ = ["ForgivingStreams", "Http2Pipe"]
 
 MAX_UNREAD_BYTES = 256 * 1024
 
@@ -27,6 +27,7 @@ class Http2Pipe:
         self._unread = bytearray()
         self._eof = False
         self._closed = False
+        self.aborted = False
         self._writing: trio.CancelScope | None = None
         self._readable = trio.lowlevel.ParkingLot()
 
@@ -74,5 +75,21 @@ class Http2Pipe:
             await self._end()
 
     def abort(self) -> None:
-        self._closed = True
+        self.aborted = self._closed = True
         self.feed_eof()
+
+
+class ForgivingStreams(dict[int, Any]):
+    """The streams of one HTTP/2 connection. What still comes for one that is over is dropped.
+
+    Hypercorn looks every one up, and where there is none the whole connection fails with a `KeyError`: also where a
+    client answers the server's close frame, or goes on with a request body after the response.
+    """
+
+    def __missing__(self, stream_id: int) -> _Gone:
+        return _Gone()
+
+
+class _Gone:
+    async def handle(self, event: Any) -> None:
+        await trio.lowlevel.checkpoint()

@@ -26,6 +26,7 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from quart_wshub.transport.http2_pipe import ForgivingStreams
 from quart_wshub.transport.upgrade import EXTENSION, Upgrade, UpgradeOverHttp1, UpgradeOverHttp2
 from quart_wshub.transport.worker import Worker, worker_of
 
@@ -236,6 +237,10 @@ class _UpgradingTaskGroup(TaskGroup):
     async def spawn_app(
         self, app: Any, config: Any, scope: Any, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[Any], Awaitable[None]]:
+        if scope["http_version"] == "2":
+            http2: Any = send.__self__.send.__self__  # type: ignore[attr-defined]
+            if not isinstance(http2.streams, ForgivingStreams):
+                http2.streams = ForgivingStreams(http2.streams)
         if scope["type"] == "websocket":
             kind = UpgradeOverHttp2 if scope["http_version"] == "2" else UpgradeOverHttp1
             upgrade: Upgrade = kind(self._server, send.__self__, self)  # type: ignore[attr-defined]

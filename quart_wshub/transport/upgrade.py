@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Any
 
 import trio
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from hypercorn.events import RawData
 from hypercorn.protocol.events import Body, Data, EndBody, EndData, StreamClosed
 
 from quart_wshub.transport.http2_pipe import Http2Pipe
@@ -49,7 +53,7 @@ class Upgrade:
         self._server = server
         self._stream = stream
         self._task_group = task_group
-        self._early: list[bytes] | None = []
+        self._early: bytearray | None = bytearray()
         self._claimed = False
         self._decided = trio.Event()
         self._handle_in_hypercorn = stream.handle
@@ -80,8 +84,8 @@ class Upgrade:
         raise NotImplementedError
 
     def _take_early(self) -> bytes:
-        early, self._early = self._early or [], None
-        return b"".join(early)
+        early, self._early = self._early or b"", None
+        return bytes(early)
 
     async def app_send(self, message: Any) -> None:
         """What the app's ASGI `send` is. `None` is hypercorn's word for the app having returned."""
@@ -97,17 +101,19 @@ class Upgrade:
 
     async def _forward_early(self) -> None:
         while self._early and self._stream.handshake.accepted:
-            await self._handle_in_hypercorn(Data(stream_id=self._stream.stream_id, data=self._early.pop(0)))
+            data, self._early = bytes(self._early), bytearray()
+            await self._handle_in_hypercorn(Data(stream_id=self._stream.stream_id, data=data))
         self._early = None
 
     async def _handle(self, event: Any) -> None:
         if self._early is not None and isinstance(event, (Body, Data)):
-            self._early.append(event.data)
-            if sum(map(len, self._early)) > MAX_EARLY_BYTES:
+            self._early += event.data
+            if len(self._early) > MAX_EARLY_BYTES:
                 await self._decided.wait()
         elif self._claimed:
             await self._handle_claimed(event)
-        else:
+        elif self._stream.handshake.accepted or not isinstance(event, (Body, Data)):
+            # Else the handshake is being refused, and hypercorn would send a second response, and fail.
             await self._handle_in_hypercorn(event)
 
     async def _handle_claimed(self, event: Any) -> None:
@@ -152,12 +158,14 @@ class UpgradeOverHttp2(Upgrade):
     """One stream of an HTTP/2 connection (RFC 8441) is taken over; the connection stays hypercorn's."""
 
     __slots__ = ("_pipe",)
-    _pipe: Http2Pipe
+
+    def __init__(self, server: HubTCPServer, stream: WSStream, task_group: TaskGroup) -> None:
+        super().__init__(server, stream, task_group)
+        self._pipe = Http2Pipe(self._write, self._end)
 
     async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
         event: Any = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers}
         await self._send_in_hypercorn(event)
-        self._pipe = Http2Pipe(self._write, self._end)
         await trio.lowlevel.checkpoint()
         return self._pipe, self._take_early(), b""
 
@@ -170,12 +178,26 @@ class UpgradeOverHttp2(Upgrade):
 
     async def _give_back(self) -> None:
         if not self._stream.closed:
+            if self._pipe.aborted:
+                await self._reset()
             await self._stream.send(StreamClosed(stream_id=self._stream.stream_id))
+
+    async def _reset(self) -> None:
+        """Tell the peer that the stream is over, and have hypercorn drop what waits for it."""
+        protocol: Any = self._stream.send.__self__  # type: ignore[attr-defined]
+        with suppress(ProtocolError):
+            protocol.connection.reset_stream(self._stream.stream_id, ErrorCodes.CANCEL)
+            protocol.priority.unblock(self._stream.stream_id)
+            await protocol.has_data.set()
+            await protocol.send(RawData(data=protocol.connection.data_to_send()))
+
+    async def _handle(self, event: Any) -> None:
+        if isinstance(event, (EndBody, EndData, StreamClosed)):
+            self._pipe.feed_eof()
+        await super()._handle(event)
 
     async def _handle_claimed(self, event: Any) -> None:
         if isinstance(event, (Body, Data)):
             self._pipe.feed(event.data)
-        elif isinstance(event, (EndBody, EndData, StreamClosed)):
-            self._pipe.feed_eof()
-            if isinstance(event, StreamClosed):
-                await self._handle_in_hypercorn(event)
+        elif isinstance(event, StreamClosed):
+            await self._handle_in_hypercorn(event)
