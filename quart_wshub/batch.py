@@ -44,13 +44,13 @@ class Batch:
         members: Callable[[], Collection[WebSocketConnection]],
         excluded: WebSocketConnection | None,
     ) -> None:
-        self.key = key
-        self.members = tuple(members())
+        self.key: Hashable = key
+        self.members: tuple[WebSocketConnection, ...] = tuple(members())
         if excluded is not None:
             self.members = tuple(member for member in self.members if member is not excluded)
-        self.live = len(self.members)
-        self.sealed = False
-        self.size = 0
+        self.live: int = len(self.members)
+        self.sealed: bool = False
+        self.size: int = 0
         self._live_members = members
         self._frames: list[Frame] = []
         self._position = 0

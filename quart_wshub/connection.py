@@ -140,10 +140,10 @@ class WebSocketConnection:
         self._pinged_at: float | None = None
         self._posted_at = 0.0
         self._round_trip: float | None = None
-        self.max_topics = settings.WS_MAX_TOPICS_PER_CONNECTION
-        self.inbox = Inbox()
-        self.outbox = Outbox(settings.WS_SEND_QUEUE_MESSAGES, settings.WS_SEND_QUEUE_BYTES)
-        self.last_seen = trio.current_time()
+        self.max_topics: int = settings.WS_MAX_TOPICS_PER_CONNECTION
+        self.inbox: Inbox = Inbox()
+        self.outbox: Outbox = Outbox(settings.WS_SEND_QUEUE_MESSAGES, settings.WS_SEND_QUEUE_BYTES)
+        self.last_seen: float = trio.current_time()
         self.ending: Ending | None = None
         self.on_closing: list[Callable[[WebSocketConnection], None]] = []
 

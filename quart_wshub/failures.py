@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["log_failure", "verdict"]
 
-log = logging.getLogger("quart_wshub")
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 
 def verdict(error: BaseException) -> CloseCode:

@@ -48,11 +48,11 @@ class Frame:
     __slots__ = ("_parts", "_wire", "payload", "size")
 
     def __init__(self, payload: str | bytes) -> None:
-        self.payload = payload
+        self.payload: str | bytes = payload
         self._wire: bytes | None = None
         self._parts: Sequence[Frame] | None = None
         # Text that has no UTF-8 form (a lone surrogate) fails here, at whoever wants to send it, and not in a delivery.
-        self.size = size_of(payload) if isinstance(payload, bytes) or payload.isascii() else len(payload.encode())
+        self.size: int = size_of(payload) if isinstance(payload, bytes) or payload.isascii() else len(payload.encode())
 
     @property
     def wire(self) -> bytes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Refusal", "authenticate", "choose_subprotocol", "origin_allowed"]
 
-log = logging.getLogger("quart_wshub")
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,8 @@ class JWTKeys:
     __slots__ = ("signing", "verifying")
 
     def __init__(self, signing: Any, verifying: Any) -> None:
-        self.signing = signing
-        self.verifying = verifying
+        self.signing: Any = signing
+        self.verifying: Any = verifying
 
 
 def load_keys(algorithm: str, secret: str | bytes, public_key: str | bytes | None) -> JWTKeys:

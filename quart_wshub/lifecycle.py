@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler", "Lifecycle"]
 
-log = logging.getLogger("quart_wshub")
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 Handler = Callable[["WebSocket", WebSocketConnection, "WebSocketHub"], Awaitable[None]]
 

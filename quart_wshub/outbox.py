@@ -40,8 +40,8 @@ class Outbox:
         self._room: trio.lowlevel.ParkingLot | None = None
         self._closed: tuple[int, str] | None = None
         self.on_busy: Callable[[], None] | None = None
-        self.queued_bytes = 0
-        self.idle = True
+        self.queued_bytes: int = 0
+        self.idle: bool = True
 
     @property
     def queued_messages(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -27,7 +27,7 @@ class WebSocketSettings(BaseSettings):
     Durations are in seconds, sizes in bytes.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_file=".env", extra="ignore")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Keep `.env` for a subclass that names no file: of several bases, pydantic lets the last one's config win,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Takeover", "install", "takeover_of"]
 
-log = logging.getLogger("quart_wshub")
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 EXTENSION = "quart_wshub"
 
@@ -54,9 +54,9 @@ class Takeover:
         send: Callable[[Event], Awaitable[None]],
         masked_scope: Mapping[str, Any],
     ) -> None:
-        self.receive = receive
-        self.send = send
-        self.masked_scope = masked_scope
+        self.receive: Callable[[], Awaitable[Event]] = receive
+        self.send: Callable[[Event], Awaitable[None]] = send
+        self.masked_scope: Mapping[str, Any] = masked_scope
         self._claimed = False
         self._quart_is_receiving: trio.CancelScope | None = None
 

@@ -36,8 +36,8 @@ class HandshakeInfo:
 
     def __init__(self, scope: Mapping[str, Any], path_params: Mapping[str, Any], subprotocol: str | None) -> None:
         self._scope = scope
-        self.path_params = MappingProxyType(dict(path_params)) if path_params else NOTHING
-        self.subprotocol = subprotocol
+        self.path_params: Mapping[str, Any] = MappingProxyType(dict(path_params)) if path_params else NOTHING
+        self.subprotocol: str | None = subprotocol
 
     @property
     def path(self) -> str:

@@ -20,7 +20,7 @@ from quart_wshub.frame import Frame, size_of
 
 __all__ = ["AsgiTransport"]
 
-log = logging.getLogger("quart_wshub")
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]

@@ -27,7 +27,7 @@ class Http2Pipe:
         self._unread = bytearray()
         self._eof = False
         self._closed = False
-        self.aborted = False
+        self.aborted: bool = False
         self._writing: trio.CancelScope | None = None
         self._readable = trio.lowlevel.ParkingLot()
 

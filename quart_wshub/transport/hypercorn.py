@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HubTCPServer", "install"]
 
-log = logging.getLogger("quart_wshub")
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 TESTED = ("0.18.",)
 """Versions of hypercorn whose internals this was written for, by prefix."""
@@ -61,6 +61,7 @@ def install() -> bool:
 class HubTCPServer(TCPServer):
     """One connection of the server: HTTP/1.1, HTTP/2 or a WebSocket over either."""
 
+    protocol: ProtocolWrapper
     _worker: Worker
     _reading: trio.CancelScope | None = None
     _reads = True
@@ -146,6 +147,8 @@ class HubTCPServer(TCPServer):
                 self._parked.set()
         if self._released is None:
             await self.protocol.handle(Closed())
+            if self._released is None:  # meanwhile too
+                await self.idle_task.stop()  # else it would keep the socket for `keep_alive_timeout`
         else:
             await self._released.wait()
 
@@ -178,7 +181,7 @@ class HubTCPServer(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated) and not event.idle and self._waits_for_a_request:
             self._waits_for_a_request = False
-        else:
+        elif self._reads or not isinstance(event, Updated):
             await super().protocol_send(event)
 
     async def _close(self) -> None:

@@ -85,7 +85,7 @@ class MessageParser:
         self._fragments_are_text = False
         self._protocol: Protocol | None = None
         self.ended: PeerError | WebSocketDisconnect | None = None
-        self.frames = 0
+        self.frames: int = 0
 
     def feed(self, data: bytes) -> list[str | bytes]:
         """Take bytes from the network; returns the messages they complete. After `ended` bytes are ignored."""

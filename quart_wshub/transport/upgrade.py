@@ -169,8 +169,18 @@ class UpgradeOverHttp2(Upgrade):
         await trio.lowlevel.checkpoint()
         return self._pipe, self._take_early(), b""
 
+    @property
+    def _http2(self) -> Any:
+        """Hypercorn's `H2Protocol`."""
+        return self._stream.send.__self__  # type: ignore[attr-defined]
+
     async def _write(self, data: bytes) -> None:
-        await self._stream.send(Data(stream_id=self._stream.stream_id, data=data))
+        stream_id = self._stream.stream_id
+        await self._stream.send(Data(stream_id=stream_id, data=data))
+        # Hypercorn takes everything, also for a peer that grants no window; so wait until it has got rid of this.
+        buffer = self._http2.stream_buffers.get(stream_id)
+        if buffer is not None:
+            await buffer.drain()
 
     async def _end(self) -> None:
         if not self._stream.closed:
@@ -184,7 +194,7 @@ class UpgradeOverHttp2(Upgrade):
 
     async def _reset(self) -> None:
         """Tell the peer that the stream is over, and have hypercorn drop what waits for it."""
-        protocol: Any = self._stream.send.__self__  # type: ignore[attr-defined]
+        protocol = self._http2
         with suppress(ProtocolError):
             protocol.connection.reset_stream(self._stream.stream_id, ErrorCodes.CANCEL)
             protocol.priority.unblock(self._stream.stream_id)

@@ -22,7 +22,7 @@ from quart_wshub.transport.pipes import SocketPipe
 
 __all__ = ["Worker", "worker_of"]
 
-log = logging.getLogger("quart_wshub")
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 Drain = Callable[[float], Awaitable[object]]
 """Closes what it is responsible for, within so many seconds."""
