@@ -31,6 +31,10 @@ def demo(session: nox.Session) -> None:
     session.chdir("examples/chat")
     if not session.posargs:
         session.log("Open http://127.0.0.1:8000/ in two browser tabs. Ctrl+C stops it.")
+        session.log(
+            "Announce: curl -H 'Authorization: Bearer demo' -d '{\"text\": \"Lunch!\"}' 127.0.0.1:8000/announce"
+        )
+        session.env["CHAT_OPERATOR_KEY"] = "demo"
     arguments = session.posargs or ["--bind", "127.0.0.1:8000"]
     session.run("hypercorn", "-k", "trio", *arguments, "app:app", interrupt_timeout=10)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.measures.base import Measure
-from benchmarks.measures.burst import BURST, BURST_HUB
+from benchmarks.measures.burst import BURST, BURST_HUB, BURST_TOPIC
 from benchmarks.measures.echo import ECHO
-from benchmarks.measures.fanout import FANOUTS
+from benchmarks.measures.fanout import FANOUTS, SINGLES
 from benchmarks.measures.handshakes import HANDSHAKES
 from benchmarks.measures.idle import IDLE, MEMORY
 from benchmarks.measures.inbound import INBOUND
@@ -13,5 +13,6 @@ from benchmarks.measures.inbound import INBOUND
 __all__ = ["MEASURES", "Measure"]
 
 MEASURES: dict[str, Measure] = {
-    measure.name: measure for measure in (*FANOUTS, INBOUND, ECHO, MEMORY, HANDSHAKES, IDLE, BURST, BURST_HUB)
+    measure.name: measure
+    for measure in (*FANOUTS, *SINGLES, INBOUND, ECHO, MEMORY, HANDSHAKES, IDLE, BURST_TOPIC, BURST, BURST_HUB)
 }

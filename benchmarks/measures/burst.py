@@ -1,4 +1,6 @@
-"""Burst: many messages to one socket at once, on many sockets; by the socket's own send, and by the hub's `send_to`."""
+"""Burst: many messages to one socket at once, on many sockets: published to a topic that all of them are in, by each
+socket's own send, and by the hub's `send_to`.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +73,36 @@ def _run_hub(server: Server, plan: Plan) -> Numbers:
         control.close()
     return _result(bursts, plan, watch)
 
+
+def _run_topic(server: Server, plan: Plan) -> Numbers:
+    """The controlling connection publishes the whole burst to a topic, one broadcast per message."""
+    bursts = 0
+    watch = Stopwatch(server)
+    with Fleet() as fleet:
+        fleet.open(server.address, users(plan.burst_sockets))
+        fleet.subscribe("burst")
+        control = Control(server.address)
+        control.send("bench.fanout", topic="burst", count=1, text=_TEXT)
+        size = fleet.next_size()
+        control.expect("bench.done")
+        while watch.seconds < plan.seconds:
+            with watch:
+                control.send("bench.fanout", topic="burst", count=plan.burst_messages, text=_TEXT)
+                fleet.receive_bytes(plan.burst_messages * size)
+            control.expect("bench.done")
+            bursts += 1
+        fleet.stays_quiet()
+        control.close()
+    return _result(bursts, plan, watch)
+
+
+BURST_TOPIC = Measure(
+    name="burst-topic",
+    kind="burst",
+    title="burst of 1,000 broadcasts to a topic of 100 sockets",
+    metrics=_METRICS,
+    run=_run_topic,
+)
 
 BURST = Measure(
     name="burst",

@@ -2,6 +2,8 @@
 
 A batch is so small that it fits the kernel's buffers even if nobody read, so that a hub which bounds its send queues
 does not take the load generator for a slow consumer. The clock runs from the request to the last socket's last byte.
+
+In a `single` measure each publication waits for the one before to have arrived everywhere, so nothing can be joined.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ def _fan_out(control: Control, receive: Callable[[int], None], count: int, text:
     return watch.seconds
 
 
-def _run(server: Server, plan: Plan, *, many: bool, size: int, deflate: bool) -> Numbers:
+def _run(server: Server, plan: Plan, *, many: bool, size: int, deflate: bool, single: bool = False) -> Numbers:
     text = text_of(size)
     sockets = plan.many_sockets if many else plan.few_sockets
     broadcasts = 0
@@ -100,7 +102,7 @@ def _run(server: Server, plan: Plan, *, many: bool, size: int, deflate: bool) ->
         control = Control(server.address)
         receive = _receiver(fleet, control, text)
         warm_up = _fan_out(control, receive, _WARM_UP, text, Stopwatch(server))
-        count = _batch(warm_up, plan.seconds, _largest_batch(sockets, size))
+        count = 1 if single else _batch(warm_up, plan.seconds, _largest_batch(sockets, size))
         while watch.seconds < plan.seconds:
             _fan_out(control, receive, count, text, watch)
             broadcasts += count
@@ -126,3 +128,14 @@ def _measure(many: bool, size: int, deflate: bool) -> Measure:
 _SHAPES = product((False, True), (False, True), (64, 1024))
 
 FANOUTS = tuple(_measure(many, size, deflate) for deflate, many, size in _SHAPES)
+
+SINGLES = tuple(
+    Measure(
+        name=f"single-{sockets}x64",
+        kind="fanout",
+        title=f"one publication at a time to {sockets} sockets, 64 B",
+        metrics=_METRICS,
+        run=partial(_run, many=many, size=64, deflate=False, single=True),
+    )
+    for many, sockets in ((False, "300"), (True, "3000"))
+)

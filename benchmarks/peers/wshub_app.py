@@ -29,9 +29,10 @@ async def bearer_resolver(token: str) -> UUID | None:
 
 
 async def fanout(topic: str, count: int, text: str) -> None:
-    """`count` broadcasts; each is a checkpoint of its own."""
+    """`count` broadcasts; the event loop gets a turn after each, as in every peer."""
     for seq in range(count):
         await hub.broadcast(WSEnvelope(type="bench.message", data=message(seq, text)), topic=topic)
+        await trio.lowlevel.checkpoint()
 
 
 async def send_each(users: list[str], count: int, text: str) -> None:
