@@ -96,6 +96,8 @@ class NativeTransport:
             self._early = messages  # where they are found again if this is cancelled
             await self._flush_replies()
             self._early = ()
+        if not messages and self._parser.ended is not None:
+            raise self._parser.ended
         return messages
 
     async def _read(self) -> Sequence[str | bytes]:
