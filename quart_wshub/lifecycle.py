@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from quart_wshub import heartbeat
-from quart_wshub.close_codes import CloseCode
+from quart_wshub.close_codes import ABNORMAL_CLOSURE, CloseCode
 from quart_wshub.connection import EndingKind, WebSocketConnection
 from quart_wshub.errors import PeerError, WebSocketDisconnect
 from quart_wshub.failures import log_failure, verdict
@@ -230,7 +230,9 @@ class Lifecycle:
                 connection.begin_close(CloseCode.HEARTBEAT_TIMEOUT, kind=EndingKind.SERVER_CLOSED)
             elif now >= next_ping:
                 connection.ping_sent()
-                connection.offer(heartbeat.PING)
+                if not connection.offer(heartbeat.PING) and self._paused:
+                    # Nobody reads, so nobody else would find out that the peer has gone.
+                    connection.peer_left(WebSocketDisconnect(ABNORMAL_CLOSURE))
                 next_ping = now + settings.WS_HEARTBEAT_SECONDS
 
     def _silence_ends(self) -> float:

@@ -15,23 +15,18 @@ import logging
 import traceback
 from importlib.metadata import version
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypercorn.trio.run
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from quart_wshub.transport.http2_pipe import ForgivingStreams
-from quart_wshub.transport.upgrade import EXTENSION, Upgrade, UpgradeOverHttp1, UpgradeOverHttp2
+from quart_wshub.transport.upgrade import UpgradingTaskGroup
 from quart_wshub.transport.worker import Worker, worker_of
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 __all__ = ["HubTCPServer", "install"]
 
@@ -73,6 +68,7 @@ class HubTCPServer(TCPServer):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._read_timeout: float = self.config.read_timeout or inf
+        self._handling = trio.CancelScope()
 
     async def run(self) -> None:
         """Serve the connection; whatever goes wrong in it ends here, in one line of the log."""
@@ -116,7 +112,7 @@ class HubTCPServer(TCPServer):
         try:
             client = parse_socket_addr(socket.family, socket.getpeername())
             server = parse_socket_addr(socket.family, socket.getsockname())
-            async with _UpgradingTaskGroup(self) as task_group:
+            async with UpgradingTaskGroup(self) as task_group:
                 self._task_group = task_group
                 self.protocol = ProtocolWrapper(
                     self.app,
@@ -170,8 +166,9 @@ class HubTCPServer(TCPServer):
                 return
             if reading.cancelled_caught:
                 return
-            await self.protocol.handle(RawData(data))
-            if data == b"":
+            with trio.CancelScope() as self._handling:
+                await self.protocol.handle(RawData(data))
+            if self._handling.cancelled_caught or data == b"":
                 return
             patience = self._read_timeout
             if self._waits_for_a_request:
@@ -181,8 +178,26 @@ class HubTCPServer(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated) and not event.idle and self._waits_for_a_request:
             self._waits_for_a_request = False
-        elif self._reads or not isinstance(event, Updated):
+        elif isinstance(event, RawData):
+            await self._send(event.data)
+        elif isinstance(event, Closed):
             await super().protocol_send(event)
+            self._handling.cancel()
+        elif self._reads:
+            await super().protocol_send(event)
+
+    async def _send(self, data: bytes) -> None:
+        """`TCPServer.protocol_send` of hypercorn 0.18, but where the client has gone the reading ends too.
+
+        Hypercorn leaves it waiting for the end of a response that is not sent any more, and the socket open for good.
+        """
+        async with self.send_lock:
+            try:
+                with trio.CancelScope(shield=True):
+                    await self.stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.protocol.handle(Closed())
+                self._handling.cancel()
 
     async def _close(self) -> None:
         if self.socket.fileno() != -1:  # else whoever took it over has closed it
@@ -213,7 +228,7 @@ class HubTCPServer(TCPServer):
 
     def forget_http(self) -> None:
         """Drop what only HTTP needs: from here on none of it is used again."""
-        del self.protocol, self.idle_task, self.send_lock
+        del self.protocol, self.idle_task, self.send_lock, self._handling
 
     def release(self) -> None:
         """The one who took the socket over is done with it: let the connection end."""
@@ -224,29 +239,3 @@ class HubTCPServer(TCPServer):
     def worker(self) -> Worker:
         """What this connection shares with the others of the process."""
         return self._worker
-
-
-class _UpgradingTaskGroup(TaskGroup):
-    """Puts an `Upgrade` into the scope of every WebSocket handshake.
-
-    `spawn_app` is called before hypercorn looks at anything that follows the request, which is the last moment to get
-    in between: a frame behind the request in the same packet makes hypercorn fail (hypercorn#225).
-    """
-
-    def __init__(self, server: HubTCPServer) -> None:
-        super().__init__()
-        self._server = server
-
-    async def spawn_app(
-        self, app: Any, config: Any, scope: Any, send: Callable[[Any], Awaitable[None]]
-    ) -> Callable[[Any], Awaitable[None]]:
-        if scope["http_version"] == "2":
-            http2: Any = send.__self__.send.__self__  # type: ignore[attr-defined]
-            if not isinstance(http2.streams, ForgivingStreams):
-                http2.streams = ForgivingStreams(http2.streams)
-        if scope["type"] == "websocket":
-            kind = UpgradeOverHttp2 if scope["http_version"] == "2" else UpgradeOverHttp1
-            upgrade: Upgrade = kind(self._server, send.__self__, self)  # type: ignore[attr-defined]
-            scope["extensions"][EXTENSION] = upgrade
-            send = upgrade.app_send
-        return await super().spawn_app(app, config, scope, send)

@@ -11,18 +11,20 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from hypercorn.events import RawData
 from hypercorn.protocol.events import Body, Data, EndBody, EndData, StreamClosed
+from hypercorn.trio.task_group import TaskGroup
 
-from quart_wshub.transport.http2_pipe import Http2Pipe
+from quart_wshub.transport.http2_pipe import ForgivingStreams, Http2Pipe
 from quart_wshub.transport.pipes import Pipe, SocketPipe, StreamPipe
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from hypercorn.protocol.ws_stream import WSStream
-    from hypercorn.trio.task_group import TaskGroup
 
     from quart_wshub.transport.hypercorn import HubTCPServer
     from quart_wshub.transport.worker import Worker
 
-__all__ = ["EXTENSION", "Upgrade", "UpgradeOverHttp1", "UpgradeOverHttp2"]
+__all__ = ["EXTENSION", "Upgrade", "UpgradeOverHttp1", "UpgradeOverHttp2", "UpgradingTaskGroup"]
 
 EXTENSION = "quart_wshub.upgrade"
 """Where the ASGI scope of a handshake has its `Upgrade`."""
@@ -211,3 +213,29 @@ class UpgradeOverHttp2(Upgrade):
             self._pipe.feed(event.data)
         elif isinstance(event, StreamClosed):
             await self._handle_in_hypercorn(event)
+
+
+class UpgradingTaskGroup(TaskGroup):
+    """Puts an `Upgrade` into the scope of every WebSocket handshake.
+
+    `spawn_app` is called before hypercorn looks at anything that follows the request, which is the last moment to get
+    in between: a frame behind the request in the same packet makes hypercorn fail (hypercorn#225).
+    """
+
+    def __init__(self, server: HubTCPServer) -> None:
+        super().__init__()
+        self._server = server
+
+    async def spawn_app(
+        self, app: Any, config: Any, scope: Any, send: Callable[[Any], Awaitable[None]]
+    ) -> Callable[[Any], Awaitable[None]]:
+        if scope["http_version"] == "2":
+            http2: Any = send.__self__.send.__self__  # type: ignore[attr-defined]
+            if not isinstance(http2.streams, ForgivingStreams):
+                http2.streams = ForgivingStreams(http2.streams)
+        if scope["type"] == "websocket":
+            kind = UpgradeOverHttp2 if scope["http_version"] == "2" else UpgradeOverHttp1
+            upgrade: Upgrade = kind(self._server, send.__self__, self)  # type: ignore[attr-defined]
+            scope["extensions"][EXTENSION] = upgrade
+            send = upgrade.app_send
+        return await super().spawn_app(app, config, scope, send)
