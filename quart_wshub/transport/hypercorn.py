@@ -184,7 +184,10 @@ class HubTCPServer(TCPServer):
             await super().protocol_send(event)
             self._handling.cancel()
         elif self._reads:
-            await super().protocol_send(event)
+            # Quart-Trio cancels its request when the response is out, which is where hypercorn starts to wait for the
+            # next one. Cancelled there, an idle connection has no timeout, and holds up the shutdown.
+            with trio.CancelScope(shield=True):
+                await super().protocol_send(event)
 
     async def _send(self, data: bytes) -> None:
         """`TCPServer.protocol_send` of hypercorn 0.18, but where the client has gone the reading ends too.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections import defaultdict
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -32,6 +32,7 @@ class Http2Client:
         self.statuses: dict[int, int] = {}
         self.bodies: defaultdict[int, bytearray] = defaultdict(bytearray)
         self.ended: set[int] = set()
+        self._withheld: set[int] = set()
         self.flush()
 
     def flush(self) -> None:
@@ -45,16 +46,27 @@ class Http2Client:
         for event in self.h2.receive_data(data):
             if isinstance(event, ResponseReceived):
                 assert event.headers is not None
-                self.statuses[event.stream_id] = int(dict(event.headers)[":status"])  # type: ignore[call-overload]
+                fields: dict[Any, Any] = dict(event.headers)
+                self.statuses[event.stream_id] = int(fields[":status"])
             elif isinstance(event, DataReceived):
                 self.bodies[event.stream_id] += event.data or b""
-                self.h2.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
+                self._make_room(event.stream_id, event.flow_controlled_length or 0)
             elif isinstance(event, (StreamEnded, StreamReset)):
                 assert event.stream_id is not None
                 self.ended.add(event.stream_id)
             elif isinstance(event, ConnectionTerminated):
                 raise EOFError
         self.flush()
+
+    def withhold_window_of(self, stream_id: int) -> None:
+        """From now on take of this stream no more than what it may send already."""
+        self._withheld.add(stream_id)
+
+    def _make_room(self, stream_id: int, size: int) -> None:
+        if stream_id not in self._withheld:
+            self.h2.acknowledge_received_data(size, stream_id)
+        elif size:
+            self.h2.increment_flow_control_window(size)
 
     def request(self, path: str | bytes, *, method: str = "GET", protocol: str | None = None) -> int:
         """Send a request's head; returns its stream."""

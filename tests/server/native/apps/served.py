@@ -5,12 +5,15 @@ python -m tests.server.native.apps.served run|serve <port>
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import socket
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypercorn.trio.run
 import trio
@@ -22,7 +25,13 @@ from quart_wshub import WebSocket, WebSocketConnection, WebSocketHub, make_webso
 from tests.server.apps import resolvers
 from tests.server.apps.main import app, hub, settings
 
-__all__ = ["app"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["app", "hub", "settings"]
+
+SIOCOUTQNSD = 0x894B
+"""Linux: the bytes in a socket's send queue that were not sent even once."""
 
 shutdown_was_asked_for = trio.Event()
 
@@ -30,18 +39,23 @@ shutdown_was_asked_for = trio.Event()
 @app.get("/process")
 async def process() -> dict[str, Any]:
     """Who answers, and what is peculiar to it."""
-    status = Path("/proc/self/status").read_text()
-    return {
-        "pid": os.getpid(),
-        "tcp_server": hypercorn.trio.run.TCPServer.__name__,  # type: ignore[attr-defined]
-        "peak_memory": int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024,
-    }
+    return {"pid": os.getpid(), "tcp_server": vars(hypercorn.trio.run)["TCPServer"].__name__, "peak_memory": _peak()}
+
+
+def _peak() -> int:
+    """The most memory the process ever had, in bytes."""
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024
 
 
 @app.post("/forget-peak-memory")
 async def forget_peak_memory() -> dict[str, Any]:
-    Path("/proc/self/clear_refs").write_text("5")
+    """From here on, so that the most is the most since then."""
+    _forget_peak()
     return {}
+
+
+def _forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 @app.get("/connections/<user>")
@@ -49,6 +63,29 @@ async def connections(user: str) -> dict[str, Any]:
     """The statistics of a user's connections."""
     found = [member for member in hub.registry.everyone() if member.user_id == user]
     return {"statistics": [asdict(member.statistics()) for member in found]}
+
+
+@app.get("/socket/<int:port>")
+async def socket_to(port: int) -> dict[str, int]:
+    """Of the socket whose peer has this port: an option, and how many bytes the kernel has taken and not yet sent."""
+    for held in _sockets():
+        with held, suppress(OSError, IndexError):
+            if held.getpeername()[1] == port:
+                return {
+                    "no_delay": held.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                    "unsent": int.from_bytes(fcntl.ioctl(held, SIOCOUTQNSD, bytes(4)), sys.byteorder),
+                }
+    return {}
+
+
+def _sockets() -> Iterator[socket.socket]:
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):
+            descriptor = os.dup(int(entry.name))
+            try:
+                yield socket.socket(fileno=descriptor)
+            except OSError:
+                os.close(descriptor)
 
 
 @app.post("/drain/<float:seconds>")
@@ -106,7 +143,7 @@ def main(way: str, port: int) -> None:
 
 
 async def serve_until_asked(config: Config) -> None:
-    await serve(app, config, shutdown_trigger=shutdown_was_asked_for.wait)  # type: ignore[arg-type]
+    await serve(app, config, shutdown_trigger=shutdown_was_asked_for.wait)
 
 
 if __name__ == "__main__":
