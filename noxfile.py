@@ -20,6 +20,10 @@ RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = list(dict.fromkeys(["3.11", "3.12", "3.13", RUNNING]))
 
 
+# The server tests mostly wait; those of one file share a server.
+PARALLEL = ("-n", "3", "--dist", "loadfile")
+
+
 def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
@@ -44,12 +48,12 @@ def tests(session: nox.Session) -> None:
     """Run the suite and hold its coverage to the threshold; with arguments for pytest, run just those."""
     session.install("-e", ".", *group("test"))
     if session.posargs:
-        session.run("pytest", *session.posargs)
+        session.run("pytest", *PARALLEL, *session.posargs)
         return
     # Absolute, because servers under test run in directories of their own.
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / ".coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -64,7 +68,7 @@ def lowest(session: nox.Session) -> None:
         *(f"--python={RUNNING}", "--no-header", f"--output-file={constraints}", "pyproject.toml"),
     )
     session.install("-e", ".", *group("test"), "-c", constraints)
-    session.run("pytest", *(session.posargs or ["-m", "not browser and not soak"]))
+    session.run("pytest", *PARALLEL, *(session.posargs or ["-m", "not browser and not soak"]))
 
 
 @nox.session

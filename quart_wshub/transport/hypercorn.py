@@ -53,6 +53,10 @@ def install() -> bool:
     return True
 
 
+GONE = (trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError)
+"""What sending raises when the client has gone, or when the connection is being closed just then (busy)."""
+
+
 class HubTCPServer(TCPServer):
     """One connection of the server: HTTP/1.1, HTTP/2 or a WebSocket over either."""
 
@@ -198,7 +202,7 @@ class HubTCPServer(TCPServer):
             try:
                 with trio.CancelScope(shield=True):
                     await self.stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except GONE:
                 await self.protocol.handle(Closed())
                 self._handling.cancel()
 
