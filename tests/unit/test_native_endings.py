@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
-from websockets.frames import Frame as WireFrame
-from websockets.frames import Opcode
 
 from quart_wshub.errors import PeerError, WebSocketDisconnect
 from quart_wshub.frame import Frame
@@ -19,8 +17,8 @@ from quart_wshub.transport.native import NativeTransport
 from quart_wshub.transport.parser import MessageParser
 from quart_wshub.transport.pipes import SocketPipe
 from tests.contract_transport import BIG, Closed, receive_all, receive_to_the_end
-from tests.unit.socket_peers import SocketPeer, receive_for_good, send_for_good, tcp_pair, unix_pair
-from tests.unit.wire import PING, RSV1, TEXT, client_frame
+from tests.unit.socket_peers import SocketPeer, receive_for_good, send_for_good, tcp_pair
+from tests.unit.wire import RSV1, TEXT, client_frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -184,33 +182,3 @@ class TestTheClientBreaksTheProtocol:
                 await peer.send_raw(b"\xff" * 10_000)
             assert len(nursery.child_tasks) == 1
             wire.client_socket.shutdown(socket.SHUT_WR)
-
-
-class TestACancelledReceive:
-    async def test_that_was_answering_pings_keeps_the_messages_it_had_read(self) -> None:
-        async with unix_pair() as wire, trio.open_nursery() as nursery:
-            transport = NativeTransport(SocketPipe(wire.server), MessageParser(1000))  # type: ignore[arg-type]
-            peer = SocketPeer(wire.client)
-            fill(transport)
-            await peer.send_frames(WireFrame(Opcode.TEXT, b"message"), WireFrame(Opcode.PING, b"p"))
-            nursery.start_soon(transport.receive)
-            await wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-            with trio.CancelScope(shield=True):
-                assert await transport.receive() == ["message"]
-
-    async def test_before_a_pong_was_begun_the_socket_is_as_good_as_before(self) -> None:
-        async with connected() as (transport, peer, _), trio.open_nursery() as nursery:
-            await peer.send_raw(client_frame(PING, b"p"))
-            with trio.CancelScope() as scope:
-                scope.cancel()
-                await transport.receive()
-            nursery.start_soon(transport.close, 4000, "")
-            assert await peer.receive() == Closed(4000, "")
-
-
-def fill(transport: NativeTransport) -> None:
-    """Send whole frames until the network takes no more."""
-    frame = Frame("")
-    while transport.try_send(frame) is None:
-        pass
