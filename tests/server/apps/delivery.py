@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import trio
 from quart import Blueprint, request
 
 from quart_wshub import WebSocketHub, WSEnvelope
@@ -42,11 +43,12 @@ def make_delivery_blueprint(hub: WebSocketHub) -> Blueprint:
 
     @blueprint.post("/sequence")
     async def sequence() -> dict[str, Any]:
-        """Publish numbered messages, one after the other."""
+        """Publish numbered messages, one after the other, slowly enough for other publishers to come in between."""
         arguments = await request.get_json()
         for number in range(arguments["count"]):
             data = {"publisher": arguments["publisher"], "number": number}
             await hub.broadcast(WSEnvelope(type="numbered", data=data), topic=arguments["topic"])
+            await trio.sleep(0.01)
         return {"result": arguments["count"]}
 
     @blueprint.post("/membership/<method>")
