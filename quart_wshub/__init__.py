@@ -6,6 +6,7 @@ from quart_wshub.close_codes import CloseCode
 from quart_wshub.connection import ConnectionStatistics, WebSocketConnection
 from quart_wshub.envelope import WSEnvelope
 from quart_wshub.errors import (
+    BrokerUnavailableError,
     ConfigurationError,
     InvalidEnvelopeError,
     InvalidJSONError,
@@ -28,6 +29,7 @@ from quart_wshub.websocket import WebSocket
 
 __all__ = [
     "BearerResolver",
+    "BrokerUnavailableError",
     "CloseCode",
     "ConfigurationError",
     "ConnectionStatistics",

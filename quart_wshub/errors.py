@@ -10,6 +10,7 @@ from __future__ import annotations
 from quart_wshub.close_codes import CloseCode
 
 __all__ = [
+    "BrokerUnavailableError",
     "ConfigurationError",
     "InvalidEnvelopeError",
     "InvalidJSONError",
@@ -54,6 +55,10 @@ class UsageError(WSHubError):
 
 class ConfigurationError(UsageError):
     """The app is put together wrongly; raised at start, and says what to do instead."""
+
+
+class BrokerUnavailableError(WSHubError):
+    """The other nodes cannot be reached at the moment. What was for sockets of this node has been delivered."""
 
 
 class PeerError(WSHubError):

@@ -1,0 +1,1 @@
+"""Brokers: what makes one hub out of several processes."""
