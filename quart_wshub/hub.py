@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import trio
 
 from quart_wshub.close_codes import CloseCode, validate_close
 from quart_wshub.connection import EndingKind, WebSocketConnection
-from quart_wshub.errors import ConfigurationError, InvalidTopicError, TopicLimitError, UsageError
+from quart_wshub.errors import (
+    ConfigurationError,
+    InvalidTopicError,
+    TopicLimitError,
+    UnknownConnectionError,
+    UsageError,
+)
 from quart_wshub.fan_out import FanOut
 from quart_wshub.frame import Frame
+from quart_wshub.frozen import FrozenMapping
+from quart_wshub.holds import Holds
 from quart_wshub.registry import Registry
+from quart_wshub.requests import ask
+from quart_wshub.revocations import Revocations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from uuid import UUID
 
     from quart_wshub.auth import UserId
@@ -74,6 +84,7 @@ class WebSocketHub:
         self._max_per_user = max_per_user
         self._fan_out = FanOut()
         self._registry: Registry[WebSocketConnection] = Registry()
+        self._revocations = Revocations()
         self._accepted = self._publications = self._deliveries = 0
         self._closed: Counter[int] = Counter()
         self._slots = 0
@@ -90,6 +101,11 @@ class WebSocketHub:
     def fan_out(self) -> FanOut:
         """The deliveries. For the runtime; apps use the methods of the hub."""
         return self._fan_out
+
+    @property
+    def revocations(self) -> Revocations:
+        """Who was revoked while a handshake is under way. For the runtime; apps use `revoke`."""
+        return self._revocations
 
     # Delivery
 
@@ -147,12 +163,10 @@ class WebSocketHub:
         connection = self._registry.get(connection_id)
         if connection is None:
             return False
-        topics = connection.topics
-        if topic not in topics and len(topics) >= connection.max_topics:
-            msg = f"a connection may have at most {connection.max_topics} topics"
-            raise TopicLimitError(msg)
-        self._fan_out.seal()
-        return self._registry.subscribe(connection, topic)
+        self._join(connection, topic)
+        if connection.holds is not None:
+            connection.holds.subscribed(topic)
+        return True
 
     async def unsubscribe(self, connection_id: UUID, topic: str) -> bool:
         """Unsubscribe a connection from a topic. Idempotent. `False` where there is no such connection (any more).
@@ -165,8 +179,85 @@ class WebSocketHub:
         connection = self._registry.get(connection_id)
         if connection is None:
             return False
+        self._leave(connection, topic)
+        if connection.holds is not None:
+            connection.holds.unsubscribed(topic)
+        return True
+
+    @asynccontextmanager
+    async def subscription(self, connection_id: UUID, topic: str) -> AsyncIterator[bool]:
+        """Subscribe a connection for as long as the block lasts: ``async with hub.subscription(…) as subscribed:``.
+
+        `subscribed` is `False` where there is no such connection (any more). However the block ends, the membership
+        has ended when it has, unless it was there before, or `subscribe` was called meanwhile. Of several blocks for
+        the same topic, also of different tasks, the last one to end counts. `unsubscribe` ends it at once, whatever
+        blocks there are.
+
+        Entering is a checkpoint, and cancelled there nothing has happened; leaving is none.
+
+        Raises:
+            InvalidTopicError, TopicLimitError: as for `subscribe`.
+        """
+        await trio.lowlevel.checkpoint()
+        _check_topic(topic)
+        connection = self._registry.get(connection_id)
+        if connection is None:
+            yield False
+            return
+        was_member = topic in connection.topics
+        self._join(connection, topic)
+        if connection.holds is None:
+            connection.holds = Holds()
+        holds = connection.holds
+        hold = holds.enter(topic, was_member=was_member)
+        try:
+            yield True
+        finally:
+            if holds.leave(topic, hold):
+                self._leave(connection, topic)
+
+    def _join(self, connection: WebSocketConnection, topic: str) -> None:
+        topics = connection.topics
+        if topic not in topics and len(topics) >= connection.max_topics:
+            msg = f"a connection may have at most {connection.max_topics} topics"
+            raise TopicLimitError(msg)
+        self._fan_out.seal()
+        self._registry.subscribe(connection, topic)
+
+    def _leave(self, connection: WebSocketConnection, topic: str) -> None:
         self._fan_out.serve_first(connection)  # what was published before this
-        return self._registry.unsubscribe(connection, topic)
+        self._registry.unsubscribe(connection, topic)
+
+    # Requests
+
+    async def request(self, connection_id: UUID, envelope: WSEnvelope, timeout: float = 10.0) -> WSEnvelope:
+        """Ask a client: send a copy of the envelope with a fresh `request_id`, and return the client's reply.
+
+        The reply is the envelope of type ``<type>.reply`` with that `request_id`. It is taken before the handler's
+        messages, so this may be called from the connection's own handler, which never sees it. It does wait behind
+        messages that a handler which has fallen behind leaves in the network.
+
+        Cancelled or timed out, the client may have got the request or not; a reply that comes late is dropped.
+
+        Args:
+            timeout: seconds to wait for room in the send queue and for the reply; `math.inf` for as long as it takes.
+
+        Raises:
+            UnknownConnectionError: there is no such connection (any more).
+            WebSocketDisconnect: the connection ended before the client had answered.
+            RequestTimeoutError: the client did not answer in time.
+            RequestFailedError: the client answered with an `error` envelope.
+            RequestLimitError: 64 requests wait for this client already.
+            UsageError: `timeout` is negative or not a number.
+        """
+        await trio.lowlevel.checkpoint()
+        connection = self._registry.get(connection_id)
+        if connection is None:
+            msg = f"there is no connection {connection_id}"
+            raise UnknownConnectionError(msg)
+        return await ask(connection, envelope, timeout)
+
+    # Ending connections
 
     async def disconnect(
         self,
@@ -194,6 +285,27 @@ class WebSocketHub:
             targets = list(self._registry.of_user(user_id))
         return sum(target.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for target in targets)
 
+    async def revoke(self, user_id: UserId, *, reason: str = "token revoked") -> int:
+        """Close all the user's sockets with 4401, and let in none whose token was resolved before.
+
+        A handshake that is under way when this is called, resolver and all, is refused with 4401 where it turns out
+        to be this user's; a `WebSocketConnection.refresh` under way finds its socket closed. Nothing is remembered
+        longer than those handshakes take: that the token is refused from then on is the bearer resolver's duty, so
+        make it know before you call this.
+
+        Returns how many sockets are being closed; does not wait for the peers.
+
+        Raises:
+            ValueError: the reason is over 123 bytes.
+        """
+        validate_close(CloseCode.UNAUTHORIZED, reason)
+        await trio.lowlevel.checkpoint()
+        self._revocations.revoke(user_id)
+        targets = list(self._registry.of_user(user_id))
+        return sum(
+            target.begin_close(CloseCode.UNAUTHORIZED, reason, kind=EndingKind.SERVER_CLOSED) for target in targets
+        )
+
     # Introspection
 
     def online_users(self) -> frozenset[UserId]:
@@ -217,7 +329,7 @@ class WebSocketHub:
             accepted=self._accepted,
             publications=self._publications,
             deliveries=self._deliveries,
-            closed=MappingProxyType(dict(self._closed)),
+            closed=FrozenMapping(self._closed),
         )
 
     def __repr__(self) -> str:

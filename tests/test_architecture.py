@@ -29,11 +29,13 @@ def layer(name: str, modules: str) -> Layer:
 
 
 LAYERS = (
-    layer("facts", "close_codes envelope errors frame heartbeat settings tokens"),
-    layer("state", "registry rate_limit history presence"),
+    layer("facts", "close_codes envelope errors frame frozen heartbeat settings tokens"),
+    layer("state", "holds registry rate_limit revocations history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
-        "runtime", "batch connection failures fan_out handshake hub inbox lifecycle messages outbox pacing websocket"
+        "runtime",
+        "batch connection expiry failures fan_out handshake hub inbox lifecycle messages outbox pacing requests "
+        "websocket",
     ),
     layer(
         "adapters",
