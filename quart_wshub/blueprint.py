@@ -145,8 +145,11 @@ class _Endpoint:
             websocket.query_string,
             allow_query=self._settings.WS_ALLOW_QUERY_TOKEN,
         )
+        extensions: Mapping[str, Any] = websocket.scope["extensions"]
+        clock: WallClock = extensions.get(WALL_CLOCK, utc_now)
         with self._hub.revocations.admission() as admission:
             verdict = await authenticate(credentials, self._bearer_resolver, self._settings)
+            verdict = _still_good(verdict, admission, clock)
             if isinstance(verdict, Refusal) and self._settings.WS_REJECT_WITH_HTTP:
                 return _refuse_with_http(verdict)
             subprotocol = choose_subprotocol(credentials, self._subprotocols)
@@ -154,8 +157,6 @@ class _Endpoint:
                 transport = await open_transport(self._hub, self._settings, subprotocol)
             except WebSocketDisconnect:
                 return None
-            extensions: Mapping[str, Any] = websocket.scope["extensions"]
-            clock: WallClock = extensions.get(WALL_CLOCK, utc_now)
             # From this look to the registration nothing else runs.
             verdict = _still_good(verdict, admission, clock)
             if isinstance(verdict, Refusal):
