@@ -15,6 +15,8 @@ from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
 from quart_wshub.lifecycle import Handler, Lifecycle
 from quart_wshub.opening import open_transport
+from quart_wshub.readiness import add_readiness_route
+from quart_wshub.serving import run_with_app
 from quart_wshub.takeover import install, takeover_of
 from quart_wshub.tokens import BEARER, extract_credentials
 from quart_wshub.transport.hypercorn import install as install_native_transport
@@ -43,6 +45,7 @@ def make_websocket_blueprint(
     path: str = "/ws",
     name: str = "wshub",
     subprotocols: Sequence[str] = (),
+    ready_path: str | None = None,
 ) -> Blueprint:
     """A Quart `Blueprint` with one authenticated WebSocket route. Register it on a `QuartTrio` app.
 
@@ -58,6 +61,7 @@ def make_websocket_blueprint(
             `url_prefix` goes before it.
         name: the blueprint's name.
         subprotocols: what the app speaks besides `bearer`; of a client's offers the first of these is chosen.
+        ready_path: a second route, for load balancers: HTTP 200 while the hub is ready for clients, else 503.
 
     Raises:
         ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
@@ -70,6 +74,9 @@ def make_websocket_blueprint(
     blueprint = Blueprint(name, __name__)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols))
     blueprint.add_websocket(path, "socket", endpoint.serve)
+    run_with_app(blueprint, hub)
+    if ready_path is not None:
+        add_readiness_route(blueprint, hub, ready_path)
 
     def on_registration(state: BlueprintSetupState) -> None:
         prefix = (state.url_prefix or "").rstrip("/")
@@ -160,9 +167,10 @@ class _Endpoint:
     async def _run(self, transport: Transport, identity: Identity, handshake: HandshakeInfo) -> None:
         connection = WebSocketConnection(identity, hub=self._hub, transport=transport, settings=self._settings)
         connection.attach(WebSocket(connection, handshake))
-        if self._settings.WS_HELLO:
-            connection.offer(heartbeat.hello_frame(connection.connection_id, self._settings))
-        self._hub.register(connection)
+        async with self._hub.expecting(connection.user_id):
+            if self._settings.WS_HELLO:
+                connection.offer(heartbeat.hello_frame(connection.connection_id, self._settings))
+            self._hub.register(connection)
         await Lifecycle(transport, connection, self._hub, self._handler, self._settings).run()
 
 
