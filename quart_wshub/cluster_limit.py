@@ -1,8 +1,8 @@
 """`max_per_user` over all nodes, by messages only.
 
-After a socket is registered, its node asks all that listen to the user's channel, itself having listened since before,
-which sockets of the user they have, and evicts the oldest beyond the limit, wherever they are. A node with an incomplete
-list evicts too few, never a wrong one: who is not among the newest of some is not among the newest of all.
+After a socket is registered, its node, which listens to the user's channel by then, asks all that listen to it which
+sockets of the user they have, and evicts the oldest beyond the limit, wherever they are. A node with an incomplete list
+evicts too few, never a wrong one: who is not among the newest of some is not among the newest of all.
 
 Of several sockets that come at the same time on several nodes, take the one whose question is published last: by then
 all are registered, and all their nodes listen. So the answers to that question name them all, and what has to go, goes.

@@ -70,9 +70,8 @@ class HubStatistics:
 class WebSocketHub:
     """The registry of one process and the delivery to what is in it. Make one per app, at import if you like.
 
-    With a broker it is one node of many: deliveries and disconnections reach the sockets of all. What they return counts
-    those of this node, unless it says otherwise; what the broker cannot take raises `BrokerUnavailableError`, once all
-    is done here.
+    With a broker it is one node of many: deliveries and disconnections reach the sockets of all. Deliveries count those
+    of this node; what the broker cannot take raises `BrokerUnavailableError`, once all is done here.
 
     Delivery never waits for a socket: each has a queue, and a peer whose queue is full is closed with 1013. All
     fan-outs of one hub have one order, the same on every connection, also when they overlap.
@@ -205,7 +204,7 @@ class WebSocketHub:
         return connection.ending is None
 
     async def unsubscribe(self, connection_id: UUID, topic: str) -> bool:
-        """Unsubscribe a connection of this node from a topic. Idempotent. `False` where there is no such connection (any more).
+        """Unsubscribe a connection of this node from a topic. Idempotent. `False` where there is no such connection.
 
         Raises:
             InvalidTopicError: `topic` is not a non-empty string.
