@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
+import math
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.channels import channel_of, node_channel, topic_channel, user_channel
+from quart_wshub.channels import ALL, channel_of, node_channel, topic_channel, user_channel, user_key
 from quart_wshub.cluster_answers import Respondent
 from quart_wshub.cluster_gaps import GapNotices
 from quart_wshub.cluster_interests import Interests
 from quart_wshub.cluster_limit import ClusterLimit
 from quart_wshub.cluster_queries import ANSWER_SECONDS, Answers, Inquiries
+from quart_wshub.cluster_requests import unpack
 from quart_wshub.cluster_wire import (
     Answer,
+    AskClient,
     CloseConnection,
     CloseUser,
+    GiveUp,
     Publication,
+    RevokeUser,
     UnreadableError,
     decode,
+    encode_control,
     encode_publication,
     own_publication_prefixes,
 )
 from quart_wshub.complaints import Complaints
-from quart_wshub.errors import BrokerUnavailableError, ConfigurationError
+from quart_wshub.errors import BrokerUnavailableError, ConfigurationError, UnknownConnectionError
 from quart_wshub.frame import Frame
 from quart_wshub.node_ids import is_node_id, node_of
 from quart_wshub.registry import Registry
+from quart_wshub.requests import check_timeout, no_reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from uuid import UUID
 
     from quart_wshub.auth import UserId
@@ -39,7 +46,9 @@ if TYPE_CHECKING:
     from quart_wshub.channels import Audience
     from quart_wshub.cluster_wire import Control, Question
     from quart_wshub.connection import WebSocketConnection
+    from quart_wshub.envelope import WSEnvelope
     from quart_wshub.fan_out import FanOut
+    from quart_wshub.revocations import Revocations
 
 __all__ = ["Cluster"]
 
@@ -57,7 +66,7 @@ class Cluster:
         deliveries: sockets of this node that accepted a publication of another.
     """
 
-    def __init__(self, broker: Broker, fan_out: FanOut, max_per_user: int) -> None:
+    def __init__(self, broker: Broker, fan_out: FanOut, revocations: Revocations, max_per_user: int) -> None:
         self.node_id: str = _node_id(broker)
         self._broker = broker
         self._fan_out = fan_out
@@ -66,7 +75,7 @@ class Cluster:
         self.deliveries: int = 0
         self._own_publications = own_publication_prefixes(self.node_id)
         self._inquiries = Inquiries(broker)
-        self._respondent = Respondent(broker, self.registry)
+        self._respondent = Respondent(broker, self.registry, revocations)
         self._gaps = GapNotices(self.registry, fan_out)
         self._limit = ClusterLimit(broker, self._inquiries, self.registry, max_per_user)
         self._complaints = Complaints()
@@ -119,6 +128,53 @@ class Cluster:
             ANSWER_SECONDS,
         )
         return answers.total
+
+    async def revoke(self, user_id: UserId, reason: str) -> int:
+        """Have every other node revoke a user. Returns how many sockets they close.
+
+        Raises:
+            BrokerUnavailableError: not all nodes confirmed it.
+        """
+        key = user_key(user_id)
+        answers = await self.ask(ALL, lambda ref: RevokeUser(ref=ref, user=key, reason=reason), ANSWER_SECONDS)
+        if self._scope is not None:
+            silent = await self._broker.nodes() - answers.by_node.keys() - {self.node_id}
+            if silent:
+                msg = f"{len(silent)} nodes did not confirm the revocation; one that has just died is still counted"
+                raise BrokerUnavailableError(msg)
+        return answers.total
+
+    async def request(self, connection_id: UUID, envelope: WSEnvelope, timeout: float) -> WSEnvelope:
+        """Ask a client of another node. Returns and raises what `WebSocketHub.request` does."""
+        check_timeout(timeout)
+        text = envelope.encode()
+        node = node_of(connection_id)
+        if node is None or node == self.node_id:
+            raise UnknownConnectionError(f"there is no connection {connection_id}")
+        seconds = None if timeout == math.inf else timeout
+        ref = 0
+
+        def question(new_ref: int) -> AskClient:
+            nonlocal ref
+            ref = new_ref
+            return AskClient(ref=ref, connection_id=connection_id, text=text, timeout=seconds)
+
+        parts: Sequence[Answer] | None = None
+        try:
+            answers = await self.ask(node_channel(node), question, timeout)
+            parts = answers.by_node.get(node)
+        finally:
+            if parts is None and ref:
+                self._give_up(node, ref)
+        if parts is not None and parts[0].outcome is not None:
+            return unpack(parts[0].outcome)
+        if answers.missing == 0:
+            raise UnknownConnectionError(f"there is no connection {connection_id}")
+        raise no_reply(envelope.type, timeout)
+
+    def _give_up(self, node: str, ref: int) -> None:
+        with suppress(BrokerUnavailableError):  # its own timeout ends it, or the end of the connection
+            self._broker.post(node_channel(node), encode_control(self.node_id, GiveUp(ref=ref)))
 
     async def ask(self, channel: str, question: Callable[[int], Question], timeout: float) -> Answers:
         """Ask the other nodes that listen to a channel; where the broker does not run there are none.
@@ -183,6 +239,8 @@ class Cluster:
     def _take_control(self, channel: str, origin: str, content: Control) -> None:
         if isinstance(content, Answer):
             self._inquiries.take(origin, content)
+        elif isinstance(content, GiveUp):
+            self._respondent.give_up(origin, content.ref)
         elif origin == self.node_id:
             self._inquiries.heard(content.ref)
         else:

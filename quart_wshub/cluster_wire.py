@@ -13,28 +13,32 @@ To whom a publication goes, and whom a question is about, is in the name of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import to_json
 
 from quart_wshub.channels import parse_user_key
-from quart_wshub.close_codes import validate_close
+from quart_wshub.close_codes import CloseCode, validate_close
 from quart_wshub.node_ids import NODE_DIGITS, is_node_id
 
 __all__ = [
     "NO_ANSWER_WANTED",
     "Answer",
+    "AskClient",
     "CloseConnection",
     "CloseUser",
     "Control",
     "CountConnections",
     "CountTopic",
+    "GiveUp",
     "ListSockets",
     "ListUsers",
+    "Outcome",
     "Publication",
     "Question",
+    "RevokeUser",
     "UnreadableError",
     "decode",
     "encode_control",
@@ -65,6 +69,20 @@ class Publication:
 
     text: str
     exclude: UUID | None = None
+
+
+def _user_key(key: str) -> str:
+    parse_user_key(key)
+    return key
+
+
+def _reason(reason: str) -> str:
+    validate_close(CloseCode.NORMAL, reason)
+    return reason
+
+
+UserKey = Annotated[str, AfterValidator(_user_key)]
+Reason = Annotated[str, AfterValidator(_reason)]
 
 
 class _Control(BaseModel):
@@ -124,6 +142,51 @@ class CloseConnection(_Close):
     connection_id: UUID
 
 
+class RevokeUser(_Question):
+    """Let in nobody whose token was resolved for this user before; close the user's sockets, and say how many."""
+
+    kind: Literal["revoke"] = "revoke"
+    user: UserKey
+    reason: Reason
+
+
+class AskClient(_Question):
+    """Send the envelope in `text` to this connection as a request, and tell the outcome.
+
+    Attributes:
+        timeout: seconds; `None` for as long as it takes.
+    """
+
+    kind: Literal["request"] = "request"
+    connection_id: UUID
+    text: str
+    timeout: float | None = Field(ge=0, allow_inf_nan=False)
+
+
+class GiveUp(_Control):
+    """Nobody waits for the answer to the question `ref` any more."""
+
+    kind: Literal["give_up"] = "give_up"
+    ref: int
+
+
+class Outcome(BaseModel):
+    """How a request to a client ended.
+
+    Attributes:
+        text: the reply's envelope; or the reason with which the connection was closed.
+        code: the code with which it was closed.
+        error: code, message and details of the client's error.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["reply", "unknown", "closed", "timeout", "limit", "failed"]
+    text: str = ""
+    code: int = 0
+    error: tuple[str, str, Any] = ("", "", None)
+
+
 class Answer(_Control):
     """One of the `parts` of a node's answer to the question `ref`, counted from 0.
 
@@ -131,6 +194,7 @@ class Answer(_Control):
         value: a number.
         users: keys of users.
         sockets: a user's connections, each with the time it was made, in microseconds since 1970.
+        outcome: of a request.
     """
 
     kind: Literal["answer"] = "answer"
@@ -138,20 +202,16 @@ class Answer(_Control):
     part: int = Field(default=0, ge=0)
     parts: int = Field(default=1, ge=1)
     value: int = 0
-    users: tuple[str, ...] = ()
+    users: tuple[UserKey, ...] = ()
     sockets: tuple[tuple[int, UUID], ...] = ()
-
-    @field_validator("users")
-    @classmethod
-    def _are_users(cls, users: tuple[str, ...]) -> tuple[str, ...]:
-        for key in users:
-            parse_user_key(key)
-        return users
+    outcome: Outcome | None = None
 
 
-Question = CountConnections | CountTopic | ListUsers | ListSockets | CloseUser | CloseConnection
+Question = (
+    CountConnections | CountTopic | ListUsers | ListSockets | CloseUser | CloseConnection | RevokeUser | AskClient
+)
 
-Control = Question | Answer
+Control = Question | Answer | GiveUp
 
 _CONTROLS: TypeAdapter[Control] = TypeAdapter(Annotated[Control, Field(discriminator="kind")])
 

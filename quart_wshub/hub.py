@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -21,15 +20,20 @@ from quart_wshub.errors import (
     ConfigurationError,
     InvalidTopicError,
     TopicLimitError,
+    UnknownConnectionError,
     UsageError,
 )
 from quart_wshub.fan_out import FanOut
 from quart_wshub.frame import Frame
+from quart_wshub.frozen import FrozenMapping
+from quart_wshub.holds import Holds
 from quart_wshub.node_ids import make_connection_id
 from quart_wshub.registry import Registry
+from quart_wshub.requests import ask
+from quart_wshub.revocations import Revocations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -94,7 +98,8 @@ class WebSocketHub:
             raise ConfigurationError(msg)
         self._max_per_user = max_per_user
         self._fan_out = FanOut()
-        self._cluster = None if broker is None else Cluster(broker, self._fan_out, max_per_user)
+        self._revocations = Revocations()
+        self._cluster = None if broker is None else Cluster(broker, self._fan_out, self._revocations, max_per_user)
         self._registry: Registry[WebSocketConnection] = Registry() if self._cluster is None else self._cluster.registry
         self._cluster_view = ClusterView(self._registry, self._cluster)
         self._accepted = self._publications = self._deliveries = 0
@@ -113,6 +118,11 @@ class WebSocketHub:
     def fan_out(self) -> FanOut:
         """The deliveries. For the runtime; apps use the methods of the hub."""
         return self._fan_out
+
+    @property
+    def revocations(self) -> Revocations:
+        """Who was revoked while a handshake is under way. For the runtime; apps use `revoke`."""
+        return self._revocations
 
     # Delivery
 
@@ -184,23 +194,14 @@ class WebSocketHub:
         connection = self._registry.get(connection_id)
         if connection is None:
             return False
-        topics = connection.topics
-        if topic not in topics and len(topics) >= connection.max_topics:
-            msg = f"a connection may have at most {connection.max_topics} topics"
-            raise TopicLimitError(msg)
-        self._fan_out.seal()
-        self._registry.subscribe(connection, topic)
         if self._cluster is None:
+            self._join(connection, topic)
+            if connection.holds is not None:
+                connection.holds.subscribed(topic)
             return True
-        return await self._confirm(self._cluster, connection, topic, is_new=topic not in topics)
-
-    async def _confirm(self, cluster: Cluster, connection: WebSocketConnection, topic: str, *, is_new: bool) -> bool:
-        try:
-            await cluster.subscribed(topic)
-        except BaseException:  # cancelled, which leaves nothing half done
-            if is_new:
-                self._registry.unsubscribe(connection, topic)
-            raise
+        with self._membership(connection, topic) as holds:  # which ends with it, if this is cancelled
+            await self._cluster.subscribed(topic)
+            holds.subscribed(topic)
         return connection.ending is None
 
     async def unsubscribe(self, connection_id: UUID, topic: str) -> bool:
@@ -214,8 +215,95 @@ class WebSocketHub:
         connection = self._registry.get(connection_id)
         if connection is None:
             return False
+        self._leave(connection, topic)
+        if connection.holds is not None:
+            connection.holds.unsubscribed(topic)
+        return True
+
+    @asynccontextmanager
+    async def subscription(self, connection_id: UUID, topic: str) -> AsyncIterator[bool]:
+        """Subscribe a connection for as long as the block lasts: ``async with hub.subscription(…) as subscribed:``.
+
+        `subscribed` is `False` where there is no such connection (any more). However the block ends, the membership
+        has ended when it has, unless it was there before, or `subscribe` was called meanwhile. Of several blocks for
+        the same topic, also of different tasks, the last one to end counts. `unsubscribe` ends it at once, whatever
+        blocks there are.
+
+        Entering is a checkpoint, and cancelled there nothing has happened; leaving is none.
+
+        Raises:
+            InvalidTopicError, TopicLimitError: as for `subscribe`.
+        """
+        await trio.lowlevel.checkpoint()
+        _check_topic(topic)
+        connection = self._registry.get(connection_id)
+        if connection is None:
+            yield False
+            return
+        with self._membership(connection, topic):
+            if self._cluster is not None:
+                await self._cluster.subscribed(topic)
+            yield True
+
+    @contextmanager
+    def _membership(self, connection: WebSocketConnection, topic: str) -> Iterator[Holds]:
+        was_member = topic in connection.topics
+        self._join(connection, topic)
+        if connection.holds is None:
+            connection.holds = Holds()
+        holds = connection.holds
+        hold = holds.enter(topic, was_member=was_member)
+        try:
+            yield holds
+        finally:
+            if holds.leave(topic, hold):
+                self._leave(connection, topic)
+
+    def _join(self, connection: WebSocketConnection, topic: str) -> None:
+        topics = connection.topics
+        if topic not in topics and len(topics) >= connection.max_topics:
+            msg = f"a connection may have at most {connection.max_topics} topics"
+            raise TopicLimitError(msg)
+        self._fan_out.seal()
+        self._registry.subscribe(connection, topic)
+
+    def _leave(self, connection: WebSocketConnection, topic: str) -> None:
         self._fan_out.serve_first(connection)  # what was published before this
-        return self._registry.unsubscribe(connection, topic)
+        self._registry.unsubscribe(connection, topic)
+
+    # Requests
+
+    async def request(self, connection_id: UUID, envelope: WSEnvelope, timeout: float = 10.0) -> WSEnvelope:
+        """Ask a client on any node: send a copy of the envelope with a fresh `request_id`, and return the reply.
+
+        The reply is the envelope of type ``<type>.reply`` with that `request_id`. It is taken before the handler's
+        messages, so this may be called from the connection's own handler, which never sees it. It does wait behind
+        messages that a handler which has fallen behind leaves in the network.
+
+        Cancelled or timed out, the client may have got the request or not; a reply that comes late is dropped.
+
+        Args:
+            timeout: seconds to wait for room in the send queue and for the reply; `math.inf` for as long as it takes.
+
+        Raises:
+            UnknownConnectionError: there is no such connection (any more).
+            WebSocketDisconnect: the connection ended before the client had answered.
+            RequestTimeoutError: the client did not answer in time.
+            RequestFailedError: the client answered with an `error` envelope.
+            RequestLimitError: 64 requests wait for this client already.
+            BrokerUnavailableError: the client is on another node, which cannot be reached at the moment.
+            UsageError: `timeout` is negative or not a number.
+        """
+        await trio.lowlevel.checkpoint()
+        connection = self._registry.get(connection_id)
+        if connection is None:
+            if self._cluster is not None:
+                return await self._cluster.request(connection_id, envelope, timeout)
+            msg = f"there is no connection {connection_id}"
+            raise UnknownConnectionError(msg)
+        return await ask(connection, envelope, timeout)
+
+    # Ending connections
 
     async def disconnect(
         self,
@@ -247,15 +335,39 @@ class WebSocketHub:
         closed = sum(target.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for target in targets)
         if self._cluster is None:
             return closed
-        try:
+        with _counting(closed):
             if user_id is not None:
                 return closed + await self._cluster.close_user(user_id, code, reason)
             if connection_id is not None and not targets:
                 return await self._cluster.close_connection(connection_id, code, reason)
-        except BrokerUnavailableError as error:
-            error.delivered = closed
-            raise
         return closed
+
+    async def revoke(self, user_id: UserId, *, reason: str = "token revoked") -> int:
+        """Close all the user's sockets with 4401, and let in none whose token was resolved before.
+
+        A handshake that is under way when this is called, resolver and all, is refused with 4401 where it turns out
+        to be this user's; a `WebSocketConnection.refresh` under way finds its socket closed. Nothing is remembered
+        longer than those handshakes take: that the token is refused from then on is the bearer resolver's duty, so
+        make it know before you call this.
+
+        Returns how many sockets are being closed; does not wait for the peers. With a broker it holds on every node,
+        and each has two seconds to confirm it.
+
+        Raises:
+            ValueError: the reason is over 123 bytes.
+            BrokerUnavailableError: here it is done, but not every node has confirmed it: call it again.
+        """
+        validate_close(CloseCode.UNAUTHORIZED, reason)
+        await trio.lowlevel.checkpoint()
+        self._revocations.revoke(user_id)
+        targets = list(self._registry.of_user(user_id))
+        closed = sum(
+            target.begin_close(CloseCode.UNAUTHORIZED, reason, kind=EndingKind.SERVER_CLOSED) for target in targets
+        )
+        if self._cluster is None:
+            return closed
+        with _counting(closed):
+            return closed + await self._cluster.revoke(user_id, reason)
 
     # Introspection
 
@@ -285,7 +397,7 @@ class WebSocketHub:
             accepted=self._accepted,
             publications=self._publications,
             deliveries=self._deliveries + (0 if self._cluster is None else self._cluster.deliveries),
-            closed=MappingProxyType(dict(self._closed)),
+            closed=FrozenMapping(self._closed),
             broker=None if self._cluster is None else self._cluster.statistics(),
         )
 
@@ -389,6 +501,16 @@ class WebSocketHub:
     def _count_closed(self, connection: WebSocketConnection) -> None:
         assert connection.ending is not None
         self._closed[connection.ending.code] += 1
+
+
+@contextmanager
+def _counting(done: int) -> Iterator[None]:
+    """Have the failure of the other nodes tell how much was done on this one."""
+    try:
+        yield
+    except BrokerUnavailableError as error:
+        error.delivered = done
+        raise
 
 
 def _check_topic(topic: object) -> None:

@@ -29,13 +29,14 @@ def layer(name: str, modules: str) -> Layer:
 
 
 LAYERS = (
-    layer("facts", "channels close_codes cluster_wire envelope errors frame heartbeat node_ids settings tokens"),
-    layer("state", "registry rate_limit history presence"),
+    layer("facts", "channels close_codes cluster_wire envelope errors frame frozen heartbeat node_ids settings tokens"),
+    layer("state", "holds registry rate_limit revocations history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "batch cluster cluster_answers cluster_gaps cluster_interests cluster_limit cluster_queries cluster_view "
-        "complaints connection failures fan_out handshake hub inbox lifecycle messages outbox pacing websocket",
+        "batch cluster cluster_answers cluster_gaps cluster_interests cluster_limit cluster_queries "
+        "cluster_requests cluster_view complaints connection expiry failures fan_out handshake hub inbox lifecycle messages outbox pacing requests "
+        "websocket",
     ),
     layer(
         "adapters",
