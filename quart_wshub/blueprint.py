@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -16,6 +17,8 @@ from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
 from quart_wshub.lifecycle import Handler, Lifecycle
 from quart_wshub.opening import open_transport
+from quart_wshub.readiness import add_readiness_route
+from quart_wshub.serving import run_with_app
 from quart_wshub.takeover import install, takeover_of
 from quart_wshub.tokens import BEARER, extract_credentials
 from quart_wshub.transport.hypercorn import install as install_native_transport
@@ -23,6 +26,7 @@ from quart_wshub.websocket import HandshakeInfo, WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from quart.blueprints import BlueprintSetupState
 
@@ -48,6 +52,7 @@ def make_websocket_blueprint(
     path: str = "/ws",
     name: str = "wshub",
     subprotocols: Sequence[str] = (),
+    ready_path: str | None = None,
     announce_expiry: bool | None = None,
 ) -> Blueprint:
     """A Quart `Blueprint` with one authenticated WebSocket route. Register it on a `QuartTrio` app.
@@ -64,6 +69,7 @@ def make_websocket_blueprint(
             `url_prefix` goes before it.
         name: the blueprint's name.
         subprotocols: what the app speaks besides `bearer`; of a client's offers the first of these is chosen.
+        ready_path: a second route, for load balancers: HTTP 200 while the hub is ready for clients, else 503.
         announce_expiry: whether a client is sent `auth.expiring` before its token expires; a plain handler's client is
             not unless this is true, since it takes no frame it does not know of.
 
@@ -78,6 +84,9 @@ def make_websocket_blueprint(
     blueprint = Blueprint(name, __name__)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols), bool(announce_expiry))
     blueprint.add_websocket(path, "socket", endpoint.serve)
+    run_with_app(blueprint, hub)
+    if ready_path is not None:
+        add_readiness_route(blueprint, hub, ready_path)
 
     def on_registration(state: BlueprintSetupState) -> None:
         prefix = (state.url_prefix or "").rstrip("/")
@@ -157,15 +166,24 @@ class _Endpoint:
                 transport = await open_transport(self._hub, self._settings, subprotocol)
             except WebSocketDisconnect:
                 return None
-            # From this look to the registration nothing else runs.
-            verdict = _still_good(verdict, admission, clock)
-            if isinstance(verdict, Refusal):
-                await self._refuse_with_close(transport, verdict)
-                return None
-            handshake = HandshakeInfo(takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
-            connection = self._enter(transport, verdict, handshake)
-        await self._run(transport, connection, clock)
+            async with self._expecting(verdict):
+                # From this look to the registration nothing else runs.
+                verdict = _still_good(verdict, admission, clock)
+                entered: WebSocketConnection | Refusal
+                if isinstance(verdict, Refusal):
+                    entered = verdict
+                else:
+                    handshake = HandshakeInfo(takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
+                    entered = self._enter(transport, verdict, handshake)
+        if isinstance(entered, Refusal):
+            await self._refuse_with_close(transport, entered)
+        else:
+            await self._run(transport, entered, clock)
         return None
+
+    def _expecting(self, verdict: Identity | Refusal) -> AbstractAsyncContextManager[None]:
+        """Be told of what other nodes send to the user, from before the client hears that it is connected."""
+        return self._hub.expecting(verdict.user_id) if isinstance(verdict, Identity) else nullcontext()
 
     async def _refuse_with_close(self, transport: Transport, refusal: Refusal) -> None:
         """Accepted, then closed: a browser sees no code of a handshake that fails."""

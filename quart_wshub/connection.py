@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
 
 import trio
 
@@ -21,6 +20,7 @@ from quart_wshub.pacing import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from uuid import UUID
 
     from quart_wshub.auth import Identity, UserId
     from quart_wshub.frame import Frame
@@ -133,7 +133,7 @@ class WebSocketConnection:
         transport: Transport,
         settings: WebSocketSettings,
     ) -> None:
-        self._connection_id = uuid4()
+        self._connection_id = hub.new_connection_id()
         self._identity = identity
         self._connected_at = datetime.now(UTC)
         self._registry = hub.registry

@@ -64,7 +64,13 @@ class ConfigurationError(UsageError):
 
 
 class BrokerUnavailableError(WSHubError):
-    """The other nodes cannot be reached at the moment. What was for sockets of this node has been delivered."""
+    """The other nodes cannot be reached at the moment. What was for sockets of this node has been delivered.
+
+    Attributes:
+        delivered: what the call would have returned: sockets of this node that accepted it, or are being closed.
+    """
+
+    delivered: int = 0
 
 
 class UnknownConnectionError(WSHubError, LookupError):

@@ -28,7 +28,7 @@ from quart_wshub.frame import Frame
 if TYPE_CHECKING:
     from quart_wshub.connection import WebSocketConnection
 
-__all__ = ["MAX_PENDING", "Requests", "ask"]
+__all__ = ["MAX_PENDING", "Requests", "ask", "check_timeout", "no_reply"]
 
 MAX_PENDING = 64
 """Requests that may wait for one client at a time; and how many of those given up on are remembered."""
@@ -123,14 +123,28 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def check_timeout(timeout: float) -> None:
+    """Check that this is a time to wait.
+
+    Raises:
+        UsageError: it is negative or not a number.
+    """
+    if not timeout >= 0:
+        msg = f"timeout={timeout!r} must be a number of seconds, at least 0"
+        raise UsageError(msg)
+
+
+def no_reply(request_type: str, timeout: float) -> RequestTimeoutError:
+    """The error of a request that was not answered in time."""
+    return RequestTimeoutError(f"no reply to {request_type!r} within {timeout:g} s")
+
+
 async def ask(connection: WebSocketConnection, envelope: WSEnvelope, timeout: float) -> WSEnvelope:
     """Send a copy of the envelope with a `request_id` of its own to a connection of this node, and wait for the reply.
 
     What `WebSocketHub.request` says of errors and cancellation holds here.
     """
-    if not timeout >= 0:
-        msg = f"timeout={timeout!r} must be a number of seconds, at least 0"
-        raise UsageError(msg)
+    check_timeout(timeout)
     request_id = f"{MARK}{token_hex(16)}"
     frame = Frame(envelope.model_copy(update={"request_id": request_id}).encode())
     if connection.requests is None:
@@ -146,8 +160,7 @@ async def ask(connection: WebSocketConnection, envelope: WSEnvelope, timeout: fl
         if not requests:
             connection.requests = None
     if request.outcome is None:
-        msg = f"no reply to {envelope.type!r} within {timeout:g} s"
-        raise RequestTimeoutError(msg)
+        raise no_reply(envelope.type, timeout)
     if isinstance(request.outcome, WSHubError):
         raise request.outcome
     return request.outcome
