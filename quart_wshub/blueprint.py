@@ -16,6 +16,7 @@ from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
 from quart_wshub.lifecycle import Handler, Lifecycle
+from quart_wshub.messages import MessageRouter
 from quart_wshub.opening import open_transport
 from quart_wshub.readiness import add_readiness_route
 from quart_wshub.serving import run_with_app
@@ -44,7 +45,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 def make_websocket_blueprint(
-    handler: Handler,
+    handler: Handler | MessageRouter,
     *,
     hub: WebSocketHub,
     bearer_resolver: BearerResolver,
@@ -61,7 +62,8 @@ def make_websocket_blueprint(
 
     Args:
         handler: ``async def handler(ws, connection, hub)``; one call per connection. Returning closes with 1000, an
-            exception with 1011, or with the peer's own code where only the peer is to blame (`PeerError`).
+            exception with 1011, or with the peer's own code where only the peer is to blame (`PeerError`). Or a
+            `MessageRouter`, which has a handler for each type of message.
         hub: where the connections are entered.
         bearer_resolver: from a token to a user; see `BearerResolver`.
         settings: limits and timeouts.
@@ -70,19 +72,23 @@ def make_websocket_blueprint(
         name: the blueprint's name.
         subprotocols: what the app speaks besides `bearer`; of a client's offers the first of these is chosen.
         ready_path: a second route, for load balancers: HTTP 200 while the hub is ready for clients, else 503.
-        announce_expiry: whether a client is sent `auth.expiring` before its token expires; a plain handler's client is
-            not unless this is true, since it takes no frame it does not know of.
+        announce_expiry: whether a client is sent `auth.expiring` before its token expires. By default a router's is,
+            which can answer with `auth.refresh`, and a plain handler's is not.
 
     Raises:
         ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
     """
-    _check_handler(handler)
     _check_resolver(bearer_resolver)
+    if announce_expiry is None:
+        announce_expiry = isinstance(handler, MessageRouter)
+    if isinstance(handler, MessageRouter):
+        handler = handler.bind(settings, bearer_resolver)
+    _check_handler(handler)
     if isinstance(subprotocols, str) or BEARER in subprotocols:
         msg = f"subprotocols={subprotocols!r} must be a sequence of names other than {BEARER!r}"
         raise ConfigurationError(msg)
     blueprint = Blueprint(name, __name__)
-    endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols), bool(announce_expiry))
+    endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols), announce_expiry)
     blueprint.add_websocket(path, "socket", endpoint.serve)
     run_with_app(blueprint, hub)
     if ready_path is not None:
@@ -100,7 +106,9 @@ def make_websocket_blueprint(
 
 def _check_handler(handler: Handler) -> None:
     if not is_async_callable(handler):
-        msg = f"handler {handler!r} must be an async function: async def handler(ws, connection, hub)"
+        msg = (
+            f"handler {handler!r} must be an async function: async def handler(ws, connection, hub), or a MessageRouter"
+        )
         raise ConfigurationError(msg)
     try:
         inspect.signature(handler).bind(None, None, None)

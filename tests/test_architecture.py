@@ -29,14 +29,18 @@ def layer(name: str, modules: str) -> Layer:
 
 
 LAYERS = (
-    layer("facts", "channels close_codes cluster_wire envelope errors frame frozen heartbeat node_ids settings tokens"),
+    layer(
+        "facts",
+        "channels close_codes cluster_wire envelope error_codes errors frame frozen heartbeat node_ids settings tokens",
+    ),
     layer("state", "holds registry rate_limit revocations history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "batch cluster cluster_answers cluster_gaps cluster_interests cluster_limit cluster_queries "
-        "cluster_requests cluster_view complaints connection expiry failures fan_out handshake hub inbox lifecycle messages outbox pacing requests "
-        "websocket",
+        "batch builtin_routes cluster cluster_answers cluster_gaps cluster_interests cluster_limit cluster_queries "
+        "cluster_requests cluster_view complaints connection dispatch expiry failures fan_out handler_signature "
+        "handshake hub inbox lifecycle message_failures message_hooks message_route messages outbox pacing replies "
+        "requests topic_policy websocket",
     ),
     layer(
         "adapters",
