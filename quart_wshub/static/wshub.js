@@ -1,8 +1,8 @@
 /**
  * The client of a quart-wshub server: one authenticated WebSocket that comes back by itself.
  *
- * One ES module without dependencies, for browsers, workers and Node. `wshub.d.ts` beside it has the types, docs/client.md the
- * policies. Times are milliseconds. Nothing here knows what the app's messages mean.
+ * One ES module without dependencies, for browsers, workers and Node. `wshub.d.ts` beside it has the types,
+ * docs/client.md the policies. Times are milliseconds. Nothing here knows what the app's messages mean.
  */
 
 /** What a client does about each close code: the table of the server's `CloseCode`. Any other code: reconnect. */
@@ -36,9 +36,10 @@ const LATE = 2_000;
 /** Whoever was heard this recently needs no probe when the page becomes visible. */
 const RECENT = 1_000;
 
-/** Refusals of a subscription that may pass, and how often it is tried on one connection. */
+/** Refusals of a subscription that may pass, how often it is tried on one connection, and how many at a time. */
 const TRANSIENT = new Set(["rate_limited", "internal", "timeout"]);
 const SUBSCRIBE_TRIES = 3;
+const SUBSCRIBE_LANES = 8;
 
 /** What this client tells itself. A server's message of such a type reaches `onAny` only. */
 const LOCAL_EVENTS = new Set(["statechange", "resumed", "unsubscribed", "dropped"]);
@@ -231,7 +232,7 @@ export class WSHubClient {
     this.#cancel("connect");
     this.#after("stable", this.#options.backoff.stable, () => (this.#failures = 0));
     this.#expectWithin(this.#silence);
-    await Promise.all([...this.#topics.values()].map((record) => this.#establish(link, record)));
+    await this.#restoreTopics(link);
     if (link === this.#link) this.#opened();
   }
 
@@ -319,7 +320,7 @@ export class WSHubClient {
 
   // Listening
 
-  /** Call `fn(data, message)` for every message of a type, or `fn(detail)` for an event of the client. Returns its end. */
+  /** Call `fn(data, message)` for each message of a type, or `fn(detail)` for each local event. Returns its end. */
   on(type, fn) {
     const fns = this.#listeners.get(type) ?? new Set();
     this.#listeners.set(type, fns.add(fn));
@@ -346,7 +347,7 @@ export class WSHubClient {
     return () => void this.#any.delete(fn);
   }
 
-  /** Answer the server's requests of a type with what `fn(data, message)` returns; a `WSHubError` it throws is told too. */
+  /** Answer the server's requests of a type with what `fn(data, message)` returns or, as `WSHubError`, throws. */
   handle(type, fn) {
     this.#handlers.set(type, fn);
     return () => void (this.#handlers.get(type) === fn && this.#handlers.delete(type));
@@ -540,9 +541,19 @@ export class WSHubClient {
     return record;
   }
 
+  /** Some at a time, so that a rate limit meets few of them. */
+  async #restoreTopics(link) {
+    const waiting = [...this.#topics.values()];
+    const lane = async () => {
+      while (waiting.length && link === this.#link) await this.#establish(link, waiting.shift());
+    };
+    await Promise.all(Array.from({ length: SUBSCRIBE_LANES }, lane));
+  }
+
   /** Never rejects. Ends early when the link does: the next one starts anew. */
   async #establish(link, record, tries = 1) {
     const current = () => link === this.#link && this.#topics.get(record.topic) === record;
+    if (!current()) return;
     try {
       const reply = await this.#call(link, "subscribe", { topic: record.topic });
       record.active = true;
@@ -575,7 +586,7 @@ export class WSHubClient {
 
   // Token lifetime
 
-  /** A new token over the same connection. Where that fails until the old one expires, 4401 comes, and a new connection. */
+  /** A new token over the same connection. Where that fails until the old one expires, 4401 makes a new connection. */
   async #refresh(link, failures) {
     link.refreshing = true;
     try {
