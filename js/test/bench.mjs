@@ -56,9 +56,9 @@ export async function openClient(options = {}) {
 }
 
 /** Wait for the next attempt, and let it succeed. */
-export async function reopen() {
+export async function reopen(hub) {
   const before = FakeWebSocket.made.length;
-  await clock.advance(20_000);
+  await clock.advance(hub.changes.at(-1).delay);
   assert.equal(FakeWebSocket.made.length, before + 1);
   FakeWebSocket.last.hello();
   await settle();
@@ -87,4 +87,9 @@ export async function assertRejected(promise, code) {
   assert.equal(error.name, "WSHubError");
   assert.equal(error.code, code);
   return error;
+}
+
+/** Assert that a promise will be rejected with this code; to be awaited when it should have happened. */
+export function assertRejectedLater(promise, code, message = /./) {
+  return assert.rejects(promise, (error) => error.name === "WSHubError" && error.code === code && message.test(error.message));
 }

@@ -13,7 +13,8 @@ export async function settle() {
 }
 
 export class FakeClock {
-  #now = 1_700_000_000_000;
+  #now = 0;
+  #wall = 1_700_000_000_000; // what Date.now() is ahead
   #timers = new Map();
   #ids = 0;
 
@@ -26,7 +27,7 @@ export class FakeClock {
       return this.#ids;
     };
     globalThis.clearTimeout = (id) => this.#timers.delete(id);
-    Date.now = () => this.#now;
+    Date.now = () => this.#wall + this.#now;
     Math.random = () => this.chance;
   }
 
@@ -54,6 +55,11 @@ export class FakeClock {
       await settle();
     }
     this.#now = end;
+  }
+
+  /** Somebody sets the clock; timers do not care. */
+  setWallClock(ms) {
+    this.#wall += ms;
   }
 
   /** The machine sleeps: time passes, and no timer fires before it wakes up. */
