@@ -10,6 +10,7 @@ from quart import Blueprint, Response, abort, websocket
 
 from quart_wshub import heartbeat
 from quart_wshub.auth import BearerResolver, Identity, is_async_callable
+from quart_wshub.client_route import add_client_routes
 from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
@@ -43,6 +44,7 @@ def make_websocket_blueprint(
     path: str = "/ws",
     name: str = "wshub",
     subprotocols: Sequence[str] = (),
+    serve_client: bool = True,
 ) -> Blueprint:
     """A Quart `Blueprint` with one authenticated WebSocket route. Register it on a `QuartTrio` app.
 
@@ -58,6 +60,7 @@ def make_websocket_blueprint(
             `url_prefix` goes before it.
         name: the blueprint's name.
         subprotocols: what the app speaks besides `bearer`; of a client's offers the first of these is chosen.
+        serve_client: whether to serve the JavaScript client at ``<path>/client.js``.
 
     Raises:
         ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
@@ -70,6 +73,8 @@ def make_websocket_blueprint(
     blueprint = Blueprint(name, __name__)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols))
     blueprint.add_websocket(path, "socket", endpoint.serve)
+    if serve_client:
+        add_client_routes(blueprint, path)
 
     def on_registration(state: BlueprintSetupState) -> None:
         prefix = (state.url_prefix or "").rstrip("/")
