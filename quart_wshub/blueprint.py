@@ -11,6 +11,7 @@ from quart import Blueprint, Response, abort, websocket
 
 from quart_wshub import heartbeat
 from quart_wshub.auth import BearerResolver, Identity, WallClock, is_async_callable, utc_now
+from quart_wshub.client_route import add_client_routes
 from quart_wshub.close_codes import CloseCode
 from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
@@ -55,6 +56,7 @@ def make_websocket_blueprint(
     subprotocols: Sequence[str] = (),
     ready_path: str | None = None,
     announce_expiry: bool | None = None,
+    serve_client: bool = True,
 ) -> Blueprint:
     """A Quart `Blueprint` with one authenticated WebSocket route. Register it on a `QuartTrio` app.
 
@@ -74,6 +76,7 @@ def make_websocket_blueprint(
         ready_path: a second route, for load balancers: HTTP 200 while the hub is ready for clients, else 503.
         announce_expiry: whether a client is sent `auth.expiring` before its token expires. By default a router's is,
             which can answer with `auth.refresh`, and a plain handler's is not.
+        serve_client: whether to serve the JavaScript client at ``<path>/client.js``.
 
     Raises:
         ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
@@ -93,6 +96,8 @@ def make_websocket_blueprint(
     run_with_app(blueprint, hub)
     if ready_path is not None:
         add_readiness_route(blueprint, hub, ready_path)
+    if serve_client:
+        add_client_routes(blueprint, path)
 
     def on_registration(state: BlueprintSetupState) -> None:
         prefix = (state.url_prefix or "").rstrip("/")
