@@ -38,6 +38,8 @@ MARK = "wshub-"
 
 
 class _Request:
+    """One request, and what came of it."""
+
     __slots__ = ("answered", "outcome", "reply_type")
 
     def __init__(self, request_type: str) -> None:
