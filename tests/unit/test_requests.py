@@ -95,6 +95,26 @@ def nothing_is_kept(desk: Desk) -> bool:
 # Replies
 
 
+async def test_a_handler_that_asks_a_client_that_has_just_left_is_no_failure(
+    hub: WebSocketHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    raised: list[type[BaseException]] = []
+
+    async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+        async for _ in ws:
+            pass
+        try:
+            await hub.request(connection.connection_id, WHERE)
+        except BaseException as error:
+            raised.append(type(error))
+            raise
+
+    async with connect(make_app(handler, hub), token="ann") as client:
+        await client.close()
+    assert raised == [UnknownConnectionError]
+    assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
+
+
 async def test_a_request_goes_out_with_an_id_of_its_own_and_its_reply_comes_back(desk: Desk) -> None:
     envelope = WSEnvelope(type="where", data={"unit": "m"}, request_id="the app's own")
     async with trio.open_nursery() as nursery:
@@ -270,9 +290,11 @@ async def test_a_reply_that_comes_late_is_dropped_and_then_nothing_is_kept(
     await desk.ask(timeout=1)
     asked = await desk.asked()
     await desk.client.send("in between")
+    await desk.answers(asked, type="chat")
     await desk.answers(asked, type=kind)
     await wait_all_tasks_blocked()
-    assert desk.handled == ["in between"]
+    assert desk.handled[0] == "in between"
+    assert [json.loads(message)["type"] for message in desk.handled[1:]] == ["chat"], "that was no reply"
     assert desk.connection.requests is None or len(desk.connection.requests) == 0
 
 
@@ -347,6 +369,7 @@ async def test_an_error_is_raised_with_what_the_client_says(desk: Desk) -> None:
     (outcome,) = desk.outcomes
     assert isinstance(outcome, RequestFailedError)
     assert (outcome.code, outcome.message, outcome.details) == ("denied", "no\nposition", [{"loc": ["x"]}])
+    assert len(str(RequestFailedError("c" * 60_000, "m" * 60_000))) < 1000, "no client fills the log"
     assert str(outcome) == r"the client answered with an error: 'denied': 'no\nposition'"
     assert desk.handled == []
 
