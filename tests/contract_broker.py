@@ -24,7 +24,19 @@ __all__ = ["BrokerContract", "BrokerFactory", "Heard", "Node", "eventually", "ru
 NEVER_SECONDS = 10
 """What takes longer than this will never happen."""
 
-AWKWARD_CHANNELS = ["", " ", "a b", "line\nbreak", "null\0", "{braces}", "*?[x]", "grüße", "\N{SNOWMAN}", "\ud800", "x" * 5000]
+AWKWARD_CHANNELS = [
+    "",
+    " ",
+    "a b",
+    "line\nbreak",
+    "null\0",
+    "{braces}",
+    "*?[x]",
+    "grüße",
+    "\N{SNOWMAN}",
+    "\ud800",
+    "x" * 5000,
+]
 """Topics come from peers. JSON can hold half of a surrogate pair."""
 
 

@@ -139,6 +139,7 @@ class RedisBroker:
         self._was_up = False
         self._is_up = False
         self._reconnects = 0
+        self._gaps = 0
         self._refusals: set[str] = set()
 
     def __repr__(self) -> str:
@@ -307,9 +308,12 @@ class RedisBroker:
 
     def _tell_gap(self, channels: frozenset[str]) -> None:
         assert self._listener is not None
-        log.warning("broker: messages of %d channels may have been missed", len(channels))
+        if not (channels := channels - {EVERYTHING}):
+            return
+        self._gaps += 1
+        log.warning("broker: messages in %d channels may have been missed", len(channels))
         try:
-            self._listener.gap(channels - {EVERYTHING})
+            self._listener.gap(channels)
         except Exception:
             log.exception("broker: the hub failed to take a gap")
 
@@ -333,7 +337,7 @@ class RedisBroker:
             published=self._counters.published,
             received=self._counters.received,
             lost=self._counters.lost,
-            gaps=self._subscriptions.gaps,
+            gaps=self._gaps,
             reconnects=self._reconnects,
         )
 

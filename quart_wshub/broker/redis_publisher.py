@@ -138,8 +138,8 @@ class Publisher:
 
     @property
     def waiting(self) -> int:
-        """Messages and commands that were not sent yet."""
-        return len(self._queue)
+        """Messages that were not sent yet."""
+        return sum(entry.channel is not None for entry in self._queue)
 
     def post(self, channel: bytes, message: bytes, reply: Reply | None = None) -> None:
         """Take a message for sending.

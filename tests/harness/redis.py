@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tests.harness.polling import poll
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["RedisProcess", "free_port", "redis_binary", "run_redis"]
 
@@ -109,12 +109,22 @@ class RedisProcess:
 
     def command(self, *words: str | int) -> bytes:
         """Run one command over a connection of its own; returns the raw reply. Not for TLS or passwords."""
+        with self.session() as command:
+            return command(*words)
+
+    @contextmanager
+    def session(self) -> Iterator[Callable[..., bytes]]:
+        """Several commands over one connection."""
         with socket.socket(socket.AF_UNIX) as one:
             one.settimeout(START_SECONDS)
             one.connect(str(self.socket_path))
-            parts = [str(word).encode() for word in words]
-            one.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts))
-            return _read_reply(one)
+
+            def command(*words: str | int) -> bytes:
+                parts = [str(word).encode() for word in words]
+                one.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(it), it) for it in parts))
+                return _read_reply(one)
+
+            yield command
 
     def clients(self) -> list[dict[str, str]]:
         """Who is connected, but for the one who asks."""
