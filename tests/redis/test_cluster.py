@@ -19,6 +19,8 @@ from tests.redis.cluster import RedisCluster, run_cluster
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from quart_wshub.broker.base import Broker
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisCluster]:
@@ -116,7 +118,7 @@ async def test_a_slot_that_moves(cluster: RedisCluster) -> None:
             cluster.move_slot(slot, target, source)
 
 
-async def publishes(broker: RedisBroker, channel: str) -> bool:
+async def publishes(broker: Broker, channel: str) -> bool:
     try:
         return (await broker.publish(channel, b"try")).nodes == 1
     except BrokerUnavailableError:
