@@ -102,7 +102,7 @@ class Cluster:
             error.delivered = delivered
             raise
 
-    async def close_user(self, user_id: UserId, code: int, reason: str | None) -> int:
+    async def close_user(self, user_id: UserId, code: int, reason: str) -> int:
         """Close a user's sockets on the other nodes. Returns how many, as far as their nodes answer in time.
 
         Raises:
@@ -113,7 +113,7 @@ class Cluster:
         )
         return answers.total
 
-    async def close_connection(self, connection_id: UUID, code: int, reason: str | None) -> int:
+    async def close_connection(self, connection_id: UUID, code: int, reason: str) -> int:
         """Close a connection of another node. Returns how many that were, 0 where its node does not answer in time.
 
         Raises:

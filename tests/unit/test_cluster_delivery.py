@@ -495,8 +495,8 @@ async def test_malformed_messages_change_nothing_and_are_logged_once_a_minute(
         b'{"kind":"give_up","ref":5}',
         b'{"kind":"topic","ref":1}',
         b'{"kind":"sockets","ref":1}',
-        b'{"kind":"close_user","ref":1,"code":1000}',
-        b'{"kind":"close","ref":1,"code":1000,"connection_id":"00000000-0000-8000-8000-000000000000"}',
+        b'{"kind":"close_user","ref":1,"code":1000,"reason":""}',
+        b'{"kind":"close","ref":1,"code":1000,"reason":"","connection_id":"00000000-0000-8000-8000-000000000000"}',
         b'{"kind":"request","ref":1,"timeout":1,"text":"[","connection_id":"00000000-0000-8000-8000-000000000000"}',
     ],
 )

@@ -55,8 +55,8 @@ controls: st.SearchStrategy[Control] = st.one_of(
     st.builds(CountTopic, ref=refs),
     st.builds(ListUsers, ref=refs),
     st.builds(ListSockets, ref=refs),
-    st.builds(CloseUser, ref=refs, code=codes, reason=st.none() | short_texts),
-    st.builds(CloseConnection, ref=refs, connection_id=st.uuids(), code=codes, reason=st.none() | short_texts),
+    st.builds(CloseUser, ref=refs, code=codes, reason=short_texts),
+    st.builds(CloseConnection, ref=refs, connection_id=st.uuids(), code=codes, reason=short_texts),
     st.builds(RevokeUser, ref=refs, user=keys, reason=short_texts),
     st.builds(
         AskClient,
@@ -124,7 +124,7 @@ def test_what_a_newer_release_adds_to_a_message_is_passed_over() -> None:
         (b"1c0123456789ab[]", "malformed: dict_type"),
         (b'1c0123456789ab{"kind":"brand new","ref":1}', "malformed: union_tag_invalid"),
         (b'1c0123456789ab{"kind":"topic"}', "malformed: missing at topic.ref"),
-        (b'1c0123456789ab{"kind":"close_user","ref":1,"code":999}', "malformed: value_error"),
+        (b'1c0123456789ab{"kind":"close_user","ref":1,"code":999,"reason":""}', "malformed: value_error"),
         (b'1c0123456789ab{"kind":"revoke","ref":1,"user":"q:1","reason":""}', "malformed: value_error"),
     ],
 )
