@@ -210,6 +210,38 @@ async def test_while_the_backend_is_away_nothing_waits_for_it() -> None:
         assert not hub.ready
 
 
+@pytest.mark.parametrize("broker_tells", [True, False])
+async def test_who_subscribed_while_the_backend_was_away_is_told_of_a_gap_once(
+    broker_tells: bool, autojump_clock: object
+) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker()) as (hub,):
+        early, late = join(hub, "bob"), join(hub, "ann")
+        bus.down = True
+        await hub.subscribe(late.connection_id, "news")
+        await trio.sleep(60)
+        assert await types(early, late) == [[], []]
+
+        bus.down = False
+        bus.brokers[0].confirm()
+        if broker_tells:
+            bus.brokers[0].lose("topic:news")
+        await trio.sleep(60)
+        assert await types(early, late) == [[], ["gap"]]
+
+
+async def test_who_waited_long_enough_for_a_slow_broker_is_told_of_a_gap(autojump_clock: object) -> None:
+    bus = Bus(by_hand=True)
+    async with hubs_on(bus.broker()) as (hub,):
+        connection = join(hub)
+        start = trio.current_time()
+        assert await hub.subscribe(connection.connection_id, "news")
+        assert trio.current_time() - start == pytest.approx(2)
+        bus.brokers[0].confirm()
+        await trio.sleep(1)
+        assert await types(connection) == [["gap"]]
+
+
 async def test_a_cancelled_subscription_has_done_nothing() -> None:
     bus = Bus(by_hand=True)
     async with hubs_on(bus.broker()) as (hub,):
