@@ -6,15 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from quart_wshub.builtin_messages import WSError
+from quart_wshub.builtin_messages import ErrorData
 from quart_wshub.schemas import REF_PREFIX, Schema, Schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pydantic import BaseModel
-
-    from quart_wshub.catalog import Catalog, Message
+    from quart_wshub.catalog import Catalog, Message, Model
     from quart_wshub.schemas import Mode
 
 __all__ = ["CHANNEL", "MessageWriter"]
@@ -37,7 +35,7 @@ class _Component:
     sender: Sender
     type: str
     description: str
-    model: type[BaseModel] | None
+    model: Model | None
     is_reply: bool = False
 
 
@@ -62,7 +60,7 @@ class MessageWriter:
     def schemas(self) -> Json:
         """Every model, and the error codes there are in place of any string."""
         schemas = dict(self._schemas.definitions)
-        name = self._schemas.of(WSError, "serialization")["$ref"].removeprefix(REF_PREFIX)
+        name = self._schemas.of(ErrorData, "serialization")["$ref"].removeprefix(REF_PREFIX)
         code = {"type": "string", "enum": list(self._catalog.error_codes)}
         schemas[name] = {**schemas[name], "properties": {**schemas[name]["properties"], "code": code}}
         return schemas

@@ -9,6 +9,7 @@ import trio
 from quart import Blueprint, Response, abort, websocket
 
 from quart_wshub import heartbeat
+from quart_wshub.asyncapi_route import add_asyncapi_route
 from quart_wshub.auth import BearerResolver, Identity, is_async_callable
 from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from quart.blueprints import BlueprintSetupState
 
+    from quart_wshub.asyncapi import AsyncAPIOptions
     from quart_wshub.hub import WebSocketHub
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
@@ -44,6 +46,7 @@ def make_websocket_blueprint(
     path: str = "/ws",
     name: str = "wshub",
     subprotocols: Sequence[str] = (),
+    serve_asyncapi: bool | AsyncAPIOptions = False,
 ) -> Blueprint:
     """A Quart `Blueprint` with one authenticated WebSocket route. Register it on a `QuartTrio` app.
 
@@ -60,11 +63,14 @@ def make_websocket_blueprint(
             `url_prefix` goes before it.
         name: the blueprint's name.
         subprotocols: what the app speaks besides `bearer`; of a client's offers the first of these is chosen.
+        serve_asyncapi: whether to serve a `MessageRouter`'s AsyncAPI document at ``<path>/asyncapi.json``, or what it
+            shall say besides the messages: ``{"title": "Chat", "version": "2.1.0"}``.
 
     Raises:
         ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
     """
     _check_resolver(bearer_resolver)
+    messages = handler
     if isinstance(handler, MessageRouter):
         handler = handler.bind(settings, bearer_resolver)
     _check_handler(handler)
@@ -72,6 +78,7 @@ def make_websocket_blueprint(
         msg = f"subprotocols={subprotocols!r} must be a sequence of names other than {BEARER!r}"
         raise ConfigurationError(msg)
     blueprint = Blueprint(name, __name__)
+    add_asyncapi_route(blueprint, path, messages, settings, serve_asyncapi)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols))
     blueprint.add_websocket(path, "socket", endpoint.serve)
 

@@ -1,6 +1,6 @@
-"""The data of the messages this library itself defines, as models: what an app's description lists beside its own.
+"""The data of the messages that this library sends of itself, as models: for the descriptions of an app.
 
-Written for readers and generators. The runtime builds these messages by hand, and the tests hold the two together.
+The runtime builds these messages by hand, which is faster, and the tests hold the two together.
 """
 
 from __future__ import annotations
@@ -8,41 +8,40 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
-__all__ = ["WSAuthRefresh", "WSEmpty", "WSError", "WSHello", "WSTopic"]
+__all__ = ["EmptyData", "ErrorData", "ExpiringData", "GapData", "HelloData"]
 
 
-class WSEmpty(BaseModel):
+class EmptyData(BaseModel):
     """No data."""
 
-    # The docstring explains the class to Python, and would only be noise in front of every use.
-    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("description", None))
 
-
-class WSHello(BaseModel):
-    """The first message on a socket: what a client needs for a watchdog of its own."""
+class HelloData(BaseModel):
+    """What a client needs for a watchdog of its own."""
 
     connection_id: UUID
     heartbeat_seconds: float = Field(description="Time between two pings of the server, in seconds.")
-    heartbeat_timeout_seconds: float = Field(description="A client silent for so long is closed with 4408.")
+    heartbeat_timeout_seconds: float = Field(description="A client silent for so many seconds is closed with 4408.")
 
 
-class WSTopic(BaseModel):
-    """A topic to subscribe to, or to leave."""
-
-    topic: str = Field(min_length=1)
-
-
-class WSAuthRefresh(BaseModel):
-    """A new token for the user who is connected."""
-
-    token: str = Field(min_length=1)
-
-
-class WSError(BaseModel):
+class ErrorData(BaseModel):
     """Why a message was refused. The socket stays open."""
 
     code: str
-    message: str = Field(description="For a developer to read, not for a user.")
+    message: str = Field(description="For developers to read, not for users.")
     details: list[dict[str, Any]] = Field(description="What exactly is wrong, where that is known.")
+
+
+class ExpiringData(BaseModel):
+    """When the socket will be closed with 4401."""
+
+    expires_at: AwareDatetime
+
+
+class GapData(BaseModel):
+    """What may have been missed."""
+
+    topics: list[str] | None = Field(
+        description="Of these topics; `null`: anything, also what was for this user alone."
+    )

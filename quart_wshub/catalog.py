@@ -5,16 +5,23 @@ It needs of a `MessageRouter` only what `Described` names, and knows nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from quart_wshub.builtin_messages import WSAuthRefresh, WSEmpty, WSError, WSHello, WSTopic
+from pydantic import BaseModel
+
+from quart_wshub.builtin_messages import EmptyData, ErrorData, ExpiringData, GapData, HelloData
+from quart_wshub.builtin_routes import BUILTIN_ROUTES
+from quart_wshub.envelope import REPLY_SUFFIX
+from quart_wshub.error_codes import ErrorCode
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["Catalog", "Described", "DescribedRoute", "DescribedSent", "Message", "make_catalog"]
+__all__ = ["Catalog", "Described", "DescribedRoute", "DescribedSent", "Message", "Model", "make_catalog"]
+
+Model = type[BaseModel]
+"""Spelt here, because where something has a `type` that word means no other thing."""
 
 
 class DescribedRoute(Protocol):
@@ -24,10 +31,10 @@ class DescribedRoute(Protocol):
     def type(self) -> str: ...
 
     @property
-    def data_model(self) -> type[BaseModel] | None: ...
+    def data_model(self) -> Model | None: ...
 
     @property
-    def reply_model(self) -> type[BaseModel] | None: ...
+    def reply_model(self) -> Model | None: ...
 
     @property
     def description(self) -> str: ...
@@ -43,7 +50,7 @@ class DescribedSent(Protocol):
     def type(self) -> str: ...
 
     @property
-    def data_model(self) -> type[BaseModel] | None: ...
+    def data_model(self) -> Model | None: ...
 
     @property
     def description(self) -> str: ...
@@ -75,17 +82,17 @@ class Message:
     """
 
     type: str
-    model: type[BaseModel] | None
+    model: Model | None
     description: str
     answer: str | None = None
-    answer_model: type[BaseModel] | None = None
+    answer_model: Model | None = None
     errors: tuple[str, ...] = ()
     builtin: bool = False
 
     @property
     def is_request(self) -> bool:
         """Whether a reply, or an `error` in its place, answers it."""
-        return self.answer == f"{self.type}.reply"
+        return self.answer == self.type + REPLY_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +115,19 @@ def make_catalog(messages: Described, *, hello: bool = True) -> Catalog:
     own = sorted({code for route in messages.routes.values() for code in route.errors} - set(ERROR_CODES))
     return Catalog(
         client=_sorted([*map(_from_route, messages.routes.values()), *CLIENT_BUILTINS]),
-        server=_sorted([*map(_from_sent, messages.sent.values()), *(SERVER_BUILTINS if hello else SERVER_BUILTINS[1:])]),
+        server=_sorted(
+            [*map(_from_sent, messages.sent.values()), *(SERVER_BUILTINS if hello else SERVER_BUILTINS[1:])]
+        ),
         error_codes=(*ERROR_CODES, *own),
     )
 
 
-def _sorted(messages: Sequence[Message]) -> tuple[Message, ...]:
+def _sorted(messages: Iterable[Message]) -> tuple[Message, ...]:
     return tuple(sorted(messages, key=lambda message: message.type))
 
 
 def _from_route(route: DescribedRoute) -> Message:
-    answer = f"{route.type}.reply"
+    answer = route.type + REPLY_SUFFIX
     errors = tuple(sorted(set(route.errors) - set(ERROR_CODES)))
     return Message(route.type, route.data_model, route.description, answer, route.reply_model, errors)
 
@@ -127,45 +136,19 @@ def _from_sent(sent: DescribedSent) -> Message:
     return Message(sent.type, sent.data_model, sent.description)
 
 
-ERROR_CODES = (
-    "invalid_json",
-    "invalid_envelope",
-    "unknown_type",
-    "invalid_data",
-    "forbidden",
-    "limit_exceeded",
-    "rate_limited",
-    "timeout",
-    "internal",
-)
+ERROR_CODES = tuple(code.value for code in ErrorCode)
 
 CLIENT_BUILTINS = (
-    Message("ping", WSEmpty, "Ask for a pong with the same `request_id`.", answer="pong", builtin=True),
-    Message("pong", WSEmpty, "The answer to the server's ping.", builtin=True),
-    Message(
-        *("subscribe", WSTopic, "Get what is published to a topic."),
-        answer="subscribe.reply",
-        answer_model=WSTopic,
-        builtin=True,
-    ),
-    Message(
-        *("unsubscribe", WSTopic, "Get no more of what is published to a topic."),
-        answer="unsubscribe.reply",
-        answer_model=WSTopic,
-        builtin=True,
-    ),
-    Message(
-        *("auth.refresh", WSAuthRefresh, "Stay connected beyond the token's expiry. Another user's token closes with 4401."),
-        answer="auth.refresh.reply",
-        builtin=True,
-    ),
+    Message("ping", EmptyData, "Ask for a pong with the same `request_id`.", answer="pong", builtin=True),
+    Message("pong", EmptyData, "The answer to the server's ping.", builtin=True),
+    *(replace(_from_route(route), builtin=True) for route in BUILTIN_ROUTES.values()),
 )
 
 SERVER_BUILTINS = (
-    Message("hello", WSHello, "The first message on every socket.", builtin=True),
-    Message("ping", WSEmpty, "The heartbeat; answer with `pong`.", answer="pong", builtin=True),
-    Message("pong", WSEmpty, "The answer to a client's ping.", builtin=True),
-    Message("error", WSError, "A message was refused; `request_id` is that of the message.", builtin=True),
-    Message("auth.expiring", None, "The token is about to expire: send `auth.refresh`.", builtin=True),
-    Message("gap", None, "Messages may have been missed: load again what depends on them.", builtin=True),
+    Message("hello", HelloData, "The first message on a socket.", builtin=True),
+    Message("ping", EmptyData, "The heartbeat: answer with `pong`.", answer="pong", builtin=True),
+    Message("pong", EmptyData, "The answer to a client's ping.", builtin=True),
+    Message("error", ErrorData, "A message was refused; `request_id` is that of the message.", builtin=True),
+    Message("auth.expiring", ExpiringData, "The token is about to expire: send `auth.refresh`.", builtin=True),
+    Message("gap", GapData, "Messages may have been missed: load again what depends on them.", builtin=True),
 )

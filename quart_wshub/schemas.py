@@ -7,7 +7,6 @@ they get as it is serialised. Only the schema counts here, not which message it 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, PydanticUserError
@@ -16,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from quart_wshub.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pydantic_core.core_schema import CoreSchema
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["REF_PREFIX", "Mode", "Schema", "Schemas", "Use"]
 
@@ -26,7 +25,9 @@ Use = tuple[type[BaseModel], Mode]
 
 REF_PREFIX = "#/components/schemas/"
 
-ONE = frozenset({"additionalItems", "additionalProperties", "contains", "contentSchema", "items", "not", "propertyNames"})
+ONE = frozenset(
+    {"additionalItems", "additionalProperties", "contains", "contentSchema", "items", "not", "propertyNames"}
+)
 SEVERAL = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 NAMED = frozenset({"patternProperties", "properties"})
 """The keywords that hold one schema, a list of schemas, and schemas by name."""
@@ -54,7 +55,8 @@ class Schemas:
         """The schema of a model, mostly a reference into `definitions`; for `None` that of any JSON object."""
         if model is None:
             return {"type": "object", "additionalProperties": True}
-        return _normalised(self._by_use[model, mode], self.definitions)
+        schema: Schema = _normalised(self._by_use[model, mode], self.definitions)
+        return schema
 
     def resolve(self, schema: Schema) -> Schema:
         """What a reference refers to; any other schema as it is."""

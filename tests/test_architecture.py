@@ -29,20 +29,21 @@ def layer(name: str, modules: str) -> Layer:
 
 
 LAYERS = (
-    layer("facts", "close_codes envelope error_codes errors frame heartbeat settings tokens"),
+    layer("facts", "builtin_messages close_codes envelope error_codes errors frame heartbeat settings tokens"),
     layer("state", "registry rate_limit history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "batch builtin_routes connection dispatch failures fan_out handler_signature handshake hub inbox lifecycle "
-        "message_failures message_hooks message_route messages outbox pacing replies topic_policy websocket",
+        "asyncapi asyncapi_messages batch builtin_routes catalog connection dispatch failures fan_out handler_signature handshake hub inbox lifecycle "
+        "message_failures message_hooks message_route messages outbox pacing replies schemas topic_policy type_expressions typescript "
+        "websocket",
     ),
     layer(
         "adapters",
         "broker.memory broker.redis transport.asgi transport.compression transport.http2_pipe transport.hypercorn "
         "transport.native transport.parser transport.pipes transport.upgrade transport.worker",
     ),
-    layer("composition", "__init__ __main__ blueprint cli opening takeover testing"),
+    layer("composition", "__init__ __main__ asyncapi_route blueprint cli opening takeover testing"),
 )
 
 ADAPTERS_SEE_ONLY = frozenset({"facts", "state", "seams", "adapters"})
