@@ -112,6 +112,7 @@ def build(session: nox.Session) -> None:
 CHECK_INSTALLED = """
 import importlib.resources, quart_wshub
 assert "site-packages" in quart_wshub.__file__, quart_wshub.__file__
-assert importlib.resources.files(quart_wshub).joinpath("py.typed").is_file()
+for name in ("py.typed", "static/wshub.js", "static/wshub.d.ts"):
+    assert importlib.resources.files(quart_wshub).joinpath(name).is_file(), name
 print("imported", quart_wshub.__file__)
 """

@@ -11,6 +11,7 @@ from quart import Blueprint, Response, abort, websocket
 from quart_wshub import heartbeat
 from quart_wshub.asyncapi_route import add_asyncapi_route
 from quart_wshub.auth import BearerResolver, Identity, is_async_callable
+from quart_wshub.client_route import add_client_routes
 from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
@@ -46,6 +47,7 @@ def make_websocket_blueprint(
     path: str = "/ws",
     name: str = "wshub",
     subprotocols: Sequence[str] = (),
+    serve_client: bool = True,
     serve_asyncapi: bool | AsyncAPIOptions = False,
 ) -> Blueprint:
     """A Quart `Blueprint` with one authenticated WebSocket route. Register it on a `QuartTrio` app.
@@ -63,6 +65,7 @@ def make_websocket_blueprint(
             `url_prefix` goes before it.
         name: the blueprint's name.
         subprotocols: what the app speaks besides `bearer`; of a client's offers the first of these is chosen.
+        serve_client: whether to serve the JavaScript client at ``<path>/client.js``.
         serve_asyncapi: whether to serve a `MessageRouter`'s AsyncAPI document at ``<path>/asyncapi.json``, or what it
             shall say besides the messages: ``{"title": "Chat", "version": "2.1.0"}``.
 
@@ -81,6 +84,8 @@ def make_websocket_blueprint(
     add_asyncapi_route(blueprint, path, messages, settings, serve_asyncapi)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols))
     blueprint.add_websocket(path, "socket", endpoint.serve)
+    if serve_client:
+        add_client_routes(blueprint, path)
 
     def on_registration(state: BlueprintSetupState) -> None:
         prefix = (state.url_prefix or "").rstrip("/")

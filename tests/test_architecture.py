@@ -43,7 +43,7 @@ LAYERS = (
         "broker.memory broker.redis transport.asgi transport.compression transport.http2_pipe transport.hypercorn "
         "transport.native transport.parser transport.pipes transport.upgrade transport.worker",
     ),
-    layer("composition", "__init__ __main__ asyncapi_route blueprint cli opening takeover testing"),
+    layer("composition", "__init__ __main__ asyncapi_route blueprint cli client_route opening takeover testing"),
 )
 
 ADAPTERS_SEE_ONLY = frozenset({"facts", "state", "seams", "adapters"})
