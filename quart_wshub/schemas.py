@@ -98,6 +98,7 @@ def _normalised(schema: Any, definitions: Mapping[str, Schema]) -> Any:
     _sort_default(result)
     _tag_options(result, definitions)
     _spell_out_tuple(result)
+    _make_keys_strings(result, definitions)
     return _wrap_reference(result)
 
 
@@ -136,6 +137,18 @@ def _spell_out_tuple(schema: Schema) -> None:
     if "prefixItems" in schema:
         rest = schema.get("items", schema.get("maxItems") != len(schema["prefixItems"]))
         schema["items"], schema["additionalItems"] = schema.pop("prefixItems"), rest
+
+
+def _make_keys_strings(schema: Schema, definitions: Mapping[str, Schema]) -> None:
+    """Keys of numbers, say of an `IntEnum`, are strings in JSON; pydantic describes them as numbers all the same."""
+    if "propertyNames" not in schema:
+        return
+    keys = _resolve(schema["propertyNames"], definitions)
+    values = keys.get("enum", [keys["const"]] if "const" in keys else [])
+    if not all(isinstance(value, str) for value in values):
+        schema["propertyNames"] = {"enum": [value if isinstance(value, str) else json.dumps(value) for value in values]}
+    elif not values and keys.get("type", "string") != "string":
+        del schema["propertyNames"]
 
 
 def _wrap_reference(schema: Schema) -> Schema:

@@ -110,8 +110,7 @@ class Expressions:
         """The type of an object's keys, where there are just some that it may have."""
         resolved = self._definitions.get(schema.get("$ref", ""), schema) if isinstance(schema, dict) else {}
         values = resolved.get("enum", [resolved["const"]] if "const" in resolved else [])
-        # In JSON every key is a string, a number's too.
-        return union(quoted(str(value)) for value in values) if values else None
+        return union(map(literal, values)) if values else None
 
 
 def index_signature(schema: Schema, write: Callable[[Any], str]) -> str | None:
