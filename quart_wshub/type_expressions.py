@@ -70,10 +70,22 @@ class Expressions:
     def _of_all(self, schema: Schema) -> str:
         """An intersection. A key that is required besides may be optional in what it is required of."""
         parts = [self.of(part) for part in schema["allOf"]]
-        if "required" in schema:
-            parts.append(f"{{ {'; '.join(f'{property_name(name)}: unknown' for name in schema['required'])} }}")
-        distinct = list(dict.fromkeys(parts))
-        return distinct[0] if len(distinct) == 1 else " & ".join(map(_in_parentheses, distinct))
+        required = [
+            f"{property_name(name)}: {self._of_key(name, schema['allOf'])}" for name in schema.get("required", ())
+        ]
+        distinct = dict.fromkeys([*parts, *([f"{{ {'; '.join(required)} }}"] if required else [])])
+        return " & ".join(map(_in_parentheses, distinct)) if len(distinct) > 1 else parts[0]
+
+    def _of_key(self, name: str, schemas: Iterable[Any]) -> str:
+        """The type of a key in the first of these schemas that has it."""
+        for schema in map(self._resolve, schemas):
+            if name in schema.get("properties", {}):
+                return self.of(schema["properties"][name])
+        return "unknown"
+
+    def _resolve(self, schema: Any) -> Schema:
+        """What a reference refers to; any other schema as it is."""
+        return self._definitions.get(schema.get("$ref", ""), schema) if isinstance(schema, dict) else {}
 
     def _of_types(self, schema: Schema) -> str:
         types = schema.get("type", _implied_type(schema))
@@ -108,7 +120,7 @@ class Expressions:
 
     def _keys(self, schema: Any) -> str | None:
         """The type of an object's keys, where there are just some that it may have."""
-        resolved = self._definitions.get(schema.get("$ref", ""), schema) if isinstance(schema, dict) else {}
+        resolved = self._resolve(schema)
         values = resolved.get("enum", [resolved["const"]] if "const" in resolved else [])
         return union(map(literal, values)) if values else None
 

@@ -54,7 +54,9 @@ def resolve(document: Document, reference: str) -> Any:
 
 
 @pytest.mark.parametrize("router", [messages, MessageRouter()], ids=["chat", "empty"])
-@pytest.mark.parametrize("options", [{}, {"host": "a.example", "secure": False, "path": "/<a>/<path:b>", "description": "."}])
+@pytest.mark.parametrize(
+    "options", [{}, {"host": "a.example", "secure": False, "path": "/<a>/<path:b>", "description": "."}]
+)
 def test_the_document_is_valid(specification: Draft7Validator, router: MessageRouter, options: dict[str, Any]) -> None:
     document = json.loads(json.dumps(asyncapi(router, **options)))
 
@@ -69,7 +71,9 @@ BREAKAGES = {
     "no action": lambda document: document["operations"]["client.chat.send"].pop("action"),
     "an unknown action": lambda document: document["operations"]["client.chat.send"].update(action="publish"),
     "a key that is none": lambda document: document["channels"]["ws"].update(adress="/ws"),
-    "a correlation id nowhere": lambda document: document["components"]["correlationIds"]["requestId"].update(location="x"),
+    "a correlation id nowhere": lambda document: document["components"]["correlationIds"]["requestId"].update(
+        location="x"
+    ),
     "an unknown scheme": lambda document: document["components"]["securitySchemes"]["query"].update(type="token"),
     "a schema that is none": lambda document: document["components"]["schemas"]["ChatSend"].update(type="text"),
     "OpenAPI's discriminator": lambda document: document["components"]["schemas"]["ChatSend"].update(

@@ -93,7 +93,9 @@ class _Maker:
         return Sample(name, model, received, json.loads(sent))
 
     def _kind(self, depth: int) -> Kind:
-        makers = [self._leaf] if depth == 0 else [self._leaf, self._list, self._dict, self._tuple, self._union, self._model]
+        makers = (
+            [self._leaf] if depth == 0 else [self._leaf, self._list, self._dict, self._tuple, self._union, self._model]
+        )
         kind: Kind = self._chance.choice(makers)(depth - 1)
         return kind
 
@@ -165,7 +167,9 @@ class _Maker:
             aliases.append((alias, needed, make))
         extra = self._chance.choice(["ignore", "forbid", "allow"])
         model = create_model(f"Model{self._count}", __config__=ConfigDict(extra=extra), **fields)  # type: ignore[call-overload]
-        return model, lambda: {alias: make() for alias, needed, make in aliases if needed or self._chance.random() < 0.5}
+        return model, lambda: {
+            alias: make() for alias, needed, make in aliases if needed or self._chance.random() < 0.5
+        }
 
 
 def _jsonable_default(kind: Any, make: Callable[[], Any]) -> Any:
