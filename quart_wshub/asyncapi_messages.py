@@ -25,6 +25,8 @@ CHANNEL = "ws"
 
 MODES: dict[Sender, Mode] = {"client": "validation", "server": "serialization"}
 
+_NO_KEY = re.compile(r"[^A-Za-z0-9._-]")
+
 NULLABLE_STRING = {"type": ["string", "null"]}
 
 
@@ -49,7 +51,7 @@ class MessageWriter:
             *(_Component("server", message.type, message.description, message.model) for message in catalog.server),
             *(_reply_to(message) for message in catalog.client if message.is_request),
         ]
-        self._components = dict(zip(_keys(components), components, strict=True))
+        self._components = _keyed(components)
         self._key_of = {(component.sender, component.type): key for key, component in self._components.items()}
         self._schemas = Schemas((item.model, MODES[item.sender]) for item in components if item.model is not None)
 
@@ -126,17 +128,17 @@ def _reply_to(message: Message) -> _Component:
     return _Component("server", message.answer, text, message.answer_model, is_reply=True)
 
 
-def _keys(components: Iterable[_Component]) -> list[str]:
-    """A key for each, made from its type; types may have characters that keys may not."""
-    keys: dict[str, None] = {}
-    for component in components:
-        stem = f"{component.sender}.{re.sub(r'[^A-Za-z0-9._-]', '_', component.type)}"
+def _keyed(components: Iterable[_Component]) -> dict[str, _Component]:
+    """Each under a key made from its type. A type may have characters that a key may not; the others choose first."""
+    keyed: dict[str, _Component] = {}
+    for component in sorted(components, key=lambda component: _NO_KEY.search(component.type) is not None):
+        stem = f"{component.sender}.{_NO_KEY.sub('_', component.type)}"
         key, number = stem, 1
-        while key in keys:
+        while key in keyed:
             number += 1
             key = f"{stem}_{number}"
-        keys[key] = None
-    return list(keys)
+        keyed[key] = component
+    return keyed
 
 
 def _description(text: str) -> Json:

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import json
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("quart-wshub", description="Describe the messages of an app.", epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"quart-wshub {version('quart-wshub')}")
+    parser.add_argument("--version", action="version", version=f"quart-wshub {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_command(commands, "types", "write TypeScript types of all messages")
     command = _add_command(commands, "asyncapi", "write an AsyncAPI 3.0.0 document (JSON)")
@@ -61,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--path", default="/ws", help="of the WebSocket route (default: %(default)s)")
     command.add_argument("--host", help="where it is served, such as api.example.com")
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("quart-wshub")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def _add_command(

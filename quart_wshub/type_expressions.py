@@ -151,8 +151,10 @@ def literal(value: Any) -> str:
         return quoted(value)
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return f"{{ {'; '.join(f'{property_name(key)}: {literal(item)}' for key, item in value.items())} }}"
+    if value == {}:
+        return EMPTY
     if isinstance(value, float) and not math.isfinite(value):
         return "number"
     return json.dumps(value)
