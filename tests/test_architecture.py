@@ -34,9 +34,9 @@ LAYERS = (
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "asyncapi asyncapi_messages batch builtin_routes catalog connection dispatch failures fan_out handler_signature handshake hub inbox lifecycle "
-        "message_failures message_hooks message_route messages outbox pacing replies schemas topic_policy type_expressions typescript "
-        "websocket",
+        "asyncapi asyncapi_messages batch builtin_routes catalog connection dispatch failures fan_out "
+        "handler_signature handshake hub inbox lifecycle message_failures message_hooks message_route messages "
+        "outbox pacing replies schemas topic_policy type_expressions typescript websocket",
     ),
     layer(
         "adapters",

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field
 
 from quart_wshub import MessageRouter, WebSocketConnection, WebSocketHub, WSEnvelope
-from tests.describe import other
+from tests.describe import other  # noqa: TC001 - the router reads annotations
 
 messages = MessageRouter()
 

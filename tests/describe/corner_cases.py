@@ -6,11 +6,11 @@ from collections import Counter
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, Union
 
 from pydantic import Base64Bytes, BaseModel, Field, Json, JsonValue, RootModel
 from pydantic.dataclasses import dataclass
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 __all__ = ["CASES", "Case"]
 
@@ -52,7 +52,7 @@ class OpenWithNumbers(BaseModel, extra="allow"):
 
 class Row(NamedTuple):
     name: str
-    count: int = 0
+    size: int = 0
 
 
 class Both(TypedDict):

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel, create_model
@@ -18,9 +17,6 @@ from tests.describe.corner_cases import CASES
 from tests.describe.variety import ROUNDS, make_samples
 from tests.harness.node import BIN, run_node
 from tests.harness.server import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SAMPLES = Path(__file__).parent / "typescript"
 CLIENT = ROOT / "quart_wshub" / "static"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Union
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
-from typing_extensions import NotRequired, TypedDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from typing_extensions import TypedDict
 
 __all__ = ["ROUNDS", "Sample", "make_samples"]
 
@@ -149,9 +149,9 @@ class _Maker:
 
     def _union(self, depth: int) -> Kind:
         kinds = [self._kind(depth) for _ in range(self._chance.randint(1, 3))]
-        options = Union[tuple(kind for kind, _ in kinds)]  # noqa: UP007 - made at run time
         if self._chance.random() < 0.5:
-            return Optional[options], lambda: self._chance.choice([*(make for _, make in kinds), lambda: None])()  # noqa: UP045
+            kinds.append((None, lambda: None))
+        options: Any = Union.__getitem__(tuple(kind for kind, _ in kinds))
         return options, lambda: self._chance.choice(kinds)[1]()
 
     def _model(self, depth: int) -> tuple[type[BaseModel], Callable[[], Any]]:
@@ -165,8 +165,9 @@ class _Maker:
             default = ... if needed else _jsonable_default(kind, make)
             fields[f"field{number}"] = (kind, Field(default, alias=alias))
             aliases.append((alias, needed, make))
-        extra = self._chance.choice(["ignore", "forbid", "allow"])
-        model = create_model(f"Model{self._count}", __config__=ConfigDict(extra=extra), **fields)  # type: ignore[call-overload]
+        extras: tuple[Literal["ignore", "forbid", "allow"], ...] = ("ignore", "forbid", "allow")
+        config = ConfigDict(extra=self._chance.choice(extras))
+        model = create_model(f"Model{self._count}", __config__=config, **fields)
         return model, lambda: {
             alias: make() for alias, needed, make in aliases if needed or self._chance.random() < 0.5
         }
@@ -174,6 +175,4 @@ class _Maker:
 
 def _jsonable_default(kind: Any, make: Callable[[], Any]) -> Any:
     """A default of the right type, out of its JSON form."""
-    from pydantic import TypeAdapter
-
     return TypeAdapter(kind).validate_json(json.dumps(make()))
