@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, Union
 
 from pydantic import Base64Bytes, BaseModel, Field, Json, JsonValue, RootModel
@@ -20,6 +20,11 @@ Case = tuple[Any, list[str], list[str]]
 class Size(IntEnum):
     SMALL = 1
     BIG = 2
+
+
+class Word(StrEnum):
+    ONE = "one"
+    TWO = "two words"
 
 
 class Mixed(Enum):
@@ -91,7 +96,8 @@ CASES: dict[str, Case] = {
     "named_tuple": (Row, ["['a']", "['a', 1]"], ["[]", "['a', 'b']"]),
     "dict": (dict[str, int], ["{}", "{ a: 1, 'b c': 2 }"], ["{ a: 'a' }", "[1]"]),
     "dict_of_anything": (dict[str, Any], ["{ a: [1] }"], ["1", "null"]),
-    "dict_by_enum": (dict[Size, int], ["{ 1: 5 }", "{ '2': 5 }"], ["{ 3: 5 }", "{ 1: 'a' }"]),
+    "dict_by_enum": (dict[Word, int], ["{ one: 5 }", "{ 'two words': 5 }"], ["{ three: 5 }", "{ one: 'a' }"]),
+    "dict_by_int_enum": (dict[Size, int], ["{ 1: 5 }", "{ '2': 5 }"], ["{ 1: 'a' }"]),
     "dict_by_literal": (dict[Literal["a b"], int], ["{ 'a b': 1 }", "{}"], ["{ ab: 1 }"]),
     "dict_by_pattern": (dict[Annotated[str, Field(pattern="^a")], int], ["{ a: 1 }"], ["{ a: 'a' }"]),
     "dict_by_number": (dict[int, str], ["{ 1: 'a' }"], ["{ 1: 1 }"]),

@@ -106,7 +106,7 @@ class _Maker:
             (float, lambda: pick.choice([0.5, 3])),
             (str, lambda: pick.choice(["", "text", "\u2028 \" ' \\", "ä€😀"])),
             (bool, lambda: pick.choice([True, False])),
-            (None, lambda: None),
+            (type(None), lambda: None),
             (Any, lambda: pick.choice([1, None, {"a": [1]}, []])),
             (UUID, lambda: str(UUID(int=pick.getrandbits(128)))),
             (date, lambda: "2026-02-03"),
@@ -150,7 +150,7 @@ class _Maker:
     def _union(self, depth: int) -> Kind:
         kinds = [self._kind(depth) for _ in range(self._chance.randint(1, 3))]
         if self._chance.random() < 0.5:
-            kinds.append((None, lambda: None))
+            kinds.append((type(None), lambda: None))
         options: Any = Union.__getitem__(tuple(kind for kind, _ in kinds))
         return options, lambda: self._chance.choice(kinds)[1]()
 
