@@ -107,6 +107,7 @@ def build(session: nox.Session) -> None:
     session.install(str(wheel))
     session.chdir(session.create_tmp())
     session.run("python", "-c", CHECK_INSTALLED)
+    session.run("quart-wshub", "--version")
 
 
 CHECK_INSTALLED = """

@@ -10,6 +10,7 @@ import trio
 from quart import Blueprint, Response, abort, websocket
 
 from quart_wshub import heartbeat
+from quart_wshub.asyncapi_route import add_asyncapi_route
 from quart_wshub.auth import BearerResolver, Identity, WallClock, is_async_callable, utc_now
 from quart_wshub.client_route import add_client_routes
 from quart_wshub.close_codes import CloseCode
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from quart.blueprints import BlueprintSetupState
 
+    from quart_wshub.asyncapi import AsyncAPIOptions
     from quart_wshub.hub import WebSocketHub
     from quart_wshub.revocations import Admission
     from quart_wshub.settings import WebSocketSettings
@@ -57,6 +59,7 @@ def make_websocket_blueprint(
     ready_path: str | None = None,
     announce_expiry: bool | None = None,
     serve_client: bool = True,
+    serve_asyncapi: bool | AsyncAPIOptions = False,
 ) -> Blueprint:
     """A Quart `Blueprint` with one authenticated WebSocket route. Register it on a `QuartTrio` app.
 
@@ -77,11 +80,14 @@ def make_websocket_blueprint(
         announce_expiry: whether a client is sent `auth.expiring` before its token expires. By default a router's is,
             which can answer with `auth.refresh`, and a plain handler's is not.
         serve_client: whether to serve the JavaScript client at ``<path>/client.js``.
+        serve_asyncapi: whether to serve a `MessageRouter`'s AsyncAPI document at ``<path>/asyncapi.json``, or what it
+            shall say besides the messages: ``{"title": "Chat", "version": "2.1.0"}``.
 
     Raises:
         ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
     """
     _check_resolver(bearer_resolver)
+    messages = handler
     if announce_expiry is None:
         announce_expiry = isinstance(handler, MessageRouter)
     if isinstance(handler, MessageRouter):
@@ -91,6 +97,7 @@ def make_websocket_blueprint(
         msg = f"subprotocols={subprotocols!r} must be a sequence of names other than {BEARER!r}"
         raise ConfigurationError(msg)
     blueprint = Blueprint(name, __name__)
+    add_asyncapi_route(blueprint, path, messages, settings, serve_asyncapi)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols), announce_expiry)
     blueprint.add_websocket(path, "socket", endpoint.serve)
     run_with_app(blueprint, hub)

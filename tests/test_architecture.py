@@ -31,16 +31,16 @@ def layer(name: str, modules: str) -> Layer:
 LAYERS = (
     layer(
         "facts",
-        "channels close_codes cluster_wire envelope error_codes errors frame frozen heartbeat node_ids settings tokens",
+        "builtin_messages channels close_codes cluster_wire envelope error_codes errors frame frozen heartbeat node_ids settings tokens",
     ),
     layer("state", "holds registry rate_limit revocations history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "batch builtin_routes cluster cluster_answers cluster_confirmations cluster_gaps cluster_interests cluster_limit cluster_queries "
+        "asyncapi asyncapi_messages batch builtin_routes catalog cluster cluster_answers cluster_confirmations cluster_gaps cluster_interests cluster_limit cluster_queries "
         "cluster_requests cluster_view complaints connection dispatch expiry failures fan_out handler_signature "
-        "handshake hub inbox lifecycle message_failures message_hooks message_route messages outbox pacing replies "
-        "requests topic_policy websocket",
+        "handshake hub inbox lifecycle message_failures message_hooks message_route messages outbox pacing replies schemas "
+        "requests topic_policy type_expressions typescript websocket",
     ),
     layer(
         "adapters",
@@ -50,7 +50,10 @@ LAYERS = (
         "transport.asgi transport.compression transport.http2_pipe transport.hypercorn "
         "transport.native transport.parser transport.pipes transport.upgrade transport.worker",
     ),
-    layer("composition", "__init__ __main__ blueprint cli client_route opening readiness serving takeover testing"),
+    layer(
+        "composition",
+        "__init__ __main__ asyncapi_route blueprint cli client_route opening readiness serving takeover testing",
+    ),
 )
 
 ADAPTERS_SEE_ONLY = frozenset({"facts", "state", "seams", "adapters"})

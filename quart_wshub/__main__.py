@@ -1,0 +1,10 @@
+"""`python -m quart_wshub` is `quart-wshub`."""
+
+from __future__ import annotations
+
+import sys
+
+from quart_wshub.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""An app's messages as an AsyncAPI 3.0.0 document.
+
+The document takes the server's side, as the specification wants it: `receive` is what clients send. It is a function of
+its arguments alone, and its order is fixed, so two runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from quart_wshub.asyncapi_messages import CHANNEL, MessageWriter
+from quart_wshub.catalog import make_catalog
+from quart_wshub.close_codes import CloseCode
+from quart_wshub.tokens import BEARER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from quart_wshub.catalog import Described
+    from quart_wshub.settings import WebSocketSettings
+
+__all__ = ["AsyncAPIOptions", "asyncapi"]
+
+Json = dict[str, Any]
+
+ENVELOPE = "Each message is a JSON text: its `type`, its `data`, and a `request_id` that ties a reply to its request."
+
+
+class AsyncAPIOptions(TypedDict, total=False):
+    """What a document says besides the messages."""
+
+    title: str
+    """The API's name."""
+
+    version: str
+    """The API's version, the app's to choose."""
+
+    description: str
+    """More about the API, in Markdown."""
+
+    host: str
+    """Where it is served, such as ``api.example.com``. Left out: the document names no server."""
+
+    secure: bool
+    """Whether that host speaks `wss`, which is the default, or `ws`."""
+
+
+def asyncapi(
+    messages: Described,
+    *,
+    title: str = "WebSocket API",
+    version: str = "1.0.0",
+    description: str = "",
+    host: str | None = None,
+    secure: bool = True,
+    path: str = "/ws",
+    settings: WebSocketSettings | None = None,
+) -> dict[str, Any]:
+    """Describe an app's messages, and the built-in ones, as an AsyncAPI 3.0.0 document, ready for `json.dump`.
+
+    Args:
+        messages: the app's `MessageRouter`.
+        title: the API's name.
+        version: the API's version, the app's to choose.
+        description: more about the API, in Markdown.
+        host: where it is served, such as ``api.example.com``; `None`: the document names no server.
+        secure: whether that host speaks `wss`; else `ws`.
+        path: of the WebSocket route, as Quart has it: ``/ws/<room>``.
+        settings: leaves out what they switch off, such as `?token=`. `None`: the defaults.
+
+    Raises:
+        ConfigurationError: a model has no JSON schema; the message names it.
+    """
+    query_token = settings is None or settings.WS_ALLOW_QUERY_TOKEN
+    schemes = _security_schemes(query_token=query_token)
+    security = {"security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in schemes]}
+    writer = MessageWriter(make_catalog(messages, hello=settings is None or settings.WS_HELLO))
+    server = {} if host is None else {"host": host, "protocol": "wss" if secure else "ws", **security}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": title, "version": version, **({"description": description} if description else {})},
+        "defaultContentType": "application/json",
+        **({"servers": {"default": server}} if server else {}),
+        "channels": {CHANNEL: _channel(path, writer.keys(), query_token=query_token)},
+        # Who connects has to show a token; where no server is named, that is said with what can be done then.
+        "operations": writer.operations(common={} if server else security),
+        "components": {
+            "schemas": writer.schemas(),
+            "messages": writer.messages(),
+            "correlationIds": {"requestId": {"location": "$message.payload#/request_id"}},
+            "securitySchemes": schemes,
+        },
+    }
+
+
+_VARIABLE = re.compile(r"<(?:[^<>:]*:)?([^<>:]+)>")
+"""A variable part of a route, with or without its converter."""
+
+
+def _channel(path: str, keys: Iterable[str], *, query_token: bool) -> Json:
+    variables = _VARIABLE.findall(path)
+    return {
+        "address": _VARIABLE.sub(r"{\1}", path),
+        "description": f"One WebSocket per client. {ENVELOPE}",
+        "messages": {key: {"$ref": f"#/components/messages/{key}"} for key in keys},
+        **({"parameters": {variable: {} for variable in variables}} if variables else {}),
+        "bindings": {"ws": _handshake(query_token=query_token)},
+        "x-close-codes": _close_codes(),
+    }
+
+
+def _handshake(*, query_token: bool) -> Json:
+    headers = {
+        "Sec-WebSocket-Protocol": {"type": "string", "description": f"`{BEARER}, <token>`, then other subprotocols."},
+        "Authorization": {"type": "string", "description": "`Bearer <token>`"},
+    }
+    handshake: Json = {"method": "GET", "headers": {"type": "object", "properties": headers}, "bindingVersion": "0.1.0"}
+    if query_token:
+        handshake["query"] = {"type": "object", "properties": {"token": {"type": "string"}}}
+    return handshake
+
+
+def _close_codes() -> list[Json]:
+    return [{"code": int(code), "reason": code.reason, "reconnect": code.reconnect} for code in CloseCode]
+
+
+def _security_schemes(*, query_token: bool) -> Json:
+    schemes = {
+        "subprotocol": {
+            "type": "httpApiKey",
+            "in": "header",
+            "name": "Sec-WebSocket-Protocol",
+            "description": f'For browsers: new WebSocket(url, ["{BEARER}", token]). Comes first.',
+        },
+        "authorization": {"type": "http", "scheme": "bearer", "description": "For clients that can set headers."},
+    }
+    if query_token:
+        schemes["query"] = {
+            "type": "httpApiKey",
+            "in": "query",
+            "name": "token",
+            "description": "Where nothing else can be set. Comes last.",
+        }
+    return schemes

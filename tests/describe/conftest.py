@@ -1,0 +1,18 @@
+"""What these tests need of npm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.node import install_npm_packages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def npm_modules() -> Path:
+    """The folder with AsyncAPI's schema and the TypeScript compiler."""
+    return install_npm_packages()
