@@ -258,7 +258,6 @@ async def test_on_disconnect_is_done_when_a_drain_has_to_be(
         (PeerError("odd"), None, 1008),
         (WebSocketDisconnect(1006), None, 1000),
     ],
-    ids=repr,
 )
 async def test_on_connect_may_refuse_and_then_on_disconnect_does_not_run(
     hub: WebSocketHub, error: Exception, answer: tuple[str, str] | None, code: int

@@ -144,9 +144,7 @@ async def for_type_checkers(message: Say, node: OnlyForTypeCheckers) -> None: ..
 async def two(first: int, message: Say) -> None: ...
 
 
-@pytest.mark.parametrize(
-    "handler", [Handlers().method, Handlers(), functools.partial(two, 1), none, decorated], ids=repr
-)
+@pytest.mark.parametrize("handler", [Handlers().method, Handlers(), functools.partial(two, 1), none, decorated])
 def test_any_kind_of_async_function_will_do(handler: Any) -> None:
     messages = MessageRouter()
     messages.on("say")(handler)
@@ -238,7 +236,6 @@ class Enveloped(WSEnvelope):
         (two_models_back, "the data of a reply is"),
         (nonsense, "cannot be evaluated"),
     ],
-    ids=repr,
 )
 def test_a_handler_that_cannot_work_is_refused_at_once_and_the_message_says_which_and_why(
     handler: Any, why: str

@@ -233,7 +233,9 @@ class Holder:
 
 
 @pytest.mark.parametrize(
-    "handler", [hub_first, by_annotation, by_name, by_keyword, around_a_default, Holder(), Holder().__call__], ids=repr
+    "handler",
+    [hub_first, by_annotation, by_name, by_keyword, around_a_default, Holder(), Holder().__call__],
+    ids=["hub first", "by annotation", "by name", "by keyword", "around a default", "an object", "its method"],
 )
 async def test_the_extras_come_in_any_order(messages: MessageRouter, client_of: ClientOf, handler: Any) -> None:
     messages.on("say")(handler)
@@ -387,7 +389,7 @@ async def test_json_that_is_no_envelope(
     assert answer["request_id"] == request_id
 
 
-@pytest.mark.parametrize("envelope_type", ["other", "say.reply", "error", "hello", "Say", "say\x00", "__class__"])
+@pytest.mark.parametrize("envelope_type", ["other", "hello", "Say", "say\x00", "__class__"])
 async def test_a_type_that_nothing_handles(messages: MessageRouter, client_of: ClientOf, envelope_type: str) -> None:
     @messages.on("say")
     async def say(message: Say) -> None: ...
@@ -395,6 +397,15 @@ async def test_a_type_that_nothing_handles(messages: MessageRouter, client_of: C
     async with client_of() as client:
         error = await error_of(client, envelope_type)
         assert error == {"code": "unknown_type", "message": "nothing here takes messages of this type", "details": []}
+
+
+@pytest.mark.parametrize("envelope_type", ["say.reply", "error"])
+async def test_an_answer_that_nobody_waits_for_any_more_is_dropped(
+    messages: MessageRouter, client_of: ClientOf, envelope_type: str
+) -> None:
+    async with client_of() as client:
+        await client.send_json({"type": envelope_type, "data": {}, "request_id": "late"})
+        await assert_open(client)
 
 
 # Failures
