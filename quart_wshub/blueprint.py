@@ -100,7 +100,7 @@ def make_websocket_blueprint(
 def _check_handler(handler: Handler) -> None:
     if not is_async_callable(handler):
         msg = (
-            f"handler {handler!r} must be a MessageRouter or an async function: async def handler(ws, connection, hub)"
+            f"handler {handler!r} must be an async function: async def handler(ws, connection, hub), or a MessageRouter"
         )
         raise ConfigurationError(msg)
     try:

@@ -96,14 +96,12 @@ class Dispatcher:
             return
         try:
             await self._serve()
-        except trio.Cancelled:
-            # Where it was not the connection's end that cancelled this, it is the server's.
-            self._connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
-            raise
         except Exception as error:
             self._close(verdict(error))
             raise
         finally:
+            # Where it was not the connection's end that cancelled this, it is the server's.
+            self._connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
             await self._disconnect()
 
     # The edges
@@ -125,16 +123,16 @@ class Dispatcher:
     async def _disconnect(self) -> None:
         """Run the hooks, come what may. The connection is out of the registry already."""
         ending = self._connection.ending
-        if ending is None:  # pragma: no cover - only where the process is being interrupted
-            return
+        assert ending is not None
         close = WebSocketDisconnect(ending.code, ending.reason)
         for hook in self._hooks.on_disconnect:
             deadline = min(trio.current_time() + self._settings.WS_CLOSE_TIMEOUT_SECONDS, ending.deadline)
-            with trio.CancelScope(shield=True, deadline=deadline) as scope:
-                try:
+            scope = trio.CancelScope(shield=True, deadline=deadline)
+            try:
+                with scope:
                     await hook(self._connection, self._hub, close)
-                except Exception:
-                    log.exception("on_disconnect failed: connection=%s user=%r", *self._who())
+            except Exception:
+                log.exception("on_disconnect failed: connection=%s user=%r", *self._who())
             if scope.cancelled_caught:
                 log.error("on_disconnect took too long: connection=%s user=%r", *self._who())
 
