@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.node import BIN, run_node
+from tests.harness.node import run_node, run_npm
 from tests.harness.server import ROOT
 
 STATIC = ROOT / "quart_wshub" / "static"
@@ -32,14 +32,14 @@ def package(tmp_path: Path) -> Path:
 
 def test_minified_and_compressed_it_stays_small(npm_modules: Path) -> None:
     terser = npm_modules / "terser" / "bin" / "terser"
-    done = run_node(BIN / "node", terser, "--module", "--compress", "--mangle", "--", STATIC / "wshub.js")
+    done = run_node(terser, "--module", "--compress", "--mangle", "--", STATIC / "wshub.js")
     assert done.returncode == 0, done.stderr
 
     assert 1000 < len(gzip.compress(done.stdout.encode(), compresslevel=9, mtime=0)) < MAX_BYTES
 
 
 def test_npm_publishes_these_files(package: Path) -> None:
-    done = run_node(BIN / "npm", "pack", "--dry-run", "--json", cwd=package)
+    done = run_npm("pack", "--dry-run", "--json", cwd=package)
     assert done.returncode == 0, done.stderr
     packed = json.loads(done.stdout)
     [described] = packed if isinstance(packed, list) else packed.values()
@@ -48,7 +48,7 @@ def test_npm_publishes_these_files(package: Path) -> None:
 
 
 def test_the_packed_module_imports_and_is_the_one_that_is_served(package: Path, tmp_path: Path) -> None:
-    assert run_node(BIN / "npm", "pack", cwd=package).returncode == 0
+    assert run_npm("pack", cwd=package).returncode == 0
     [archive] = package.glob("*.tgz")
     installed = tmp_path / "app" / "node_modules" / "quart-wshub-client"
     with tarfile.open(archive) as tar:
@@ -56,7 +56,7 @@ def test_the_packed_module_imports_and_is_the_one_that_is_served(package: Path, 
     shutil.copytree(tmp_path / "unpacked" / "package", installed)
 
     script = 'import * as client from "quart-wshub-client"; console.log(Object.keys(client).sort().join())'
-    done = run_node(BIN / "node", "--input-type=module", "--eval", script, cwd=tmp_path / "app")
+    done = run_node("--input-type=module", "--eval", script, cwd=tmp_path / "app")
     assert done.stdout.strip() == "CLOSE_CODES,WSHubClient,WSHubError", done.stderr
     for name in ("wshub.js", "wshub.d.ts"):
         assert (installed / name).read_bytes() == (STATIC / name).read_bytes()

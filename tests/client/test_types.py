@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.harness.node import BIN, run_node
+from tests.harness.node import run_node
 from tests.harness.server import ROOT
 
 TYPES = Path(__file__).parent / "types"
@@ -28,7 +28,7 @@ console.log(JSON.stringify(names.filter((name) => name !== "constructor").sort()
 
 def compile_typescript(npm_modules: Path, *files: str) -> list[str]:
     """What the compiler says, line by line."""
-    done = run_node(BIN / "node", npm_modules / "typescript" / "bin" / "tsc", *STRICT, *files, cwd=TYPES)
+    done = run_node(npm_modules / "typescript" / "bin" / "tsc", *STRICT, *files, cwd=TYPES)
     return done.stdout.splitlines()
 
 
@@ -45,7 +45,7 @@ def test_each_misuse_is_an_error(npm_modules: Path) -> None:
 
 
 def test_the_types_name_what_the_class_has() -> None:
-    done = run_node(BIN / "node", "--input-type=module", "--eval", MEMBERS, cwd=ROOT)
+    done = run_node("--input-type=module", "--eval", MEMBERS, cwd=ROOT)
     body = DECLARATIONS.read_text().partition("export class WSHubClient")[2]
     declared = set(re.findall(r"^  (?:readonly )?(\w+)(?=[<(:])", body, re.MULTILINE)) - {"constructor"}
 
