@@ -16,6 +16,7 @@ from quart_wshub import (
     WSEnvelope,
     make_websocket_blueprint,
 )
+from tests.server.apps.handlers import echo
 from tests.server.apps.introspection import make_introspection_blueprint
 from tests.server.apps.resolvers import resolve
 
@@ -90,7 +91,12 @@ def error_for(request: WSEnvelope, code: str) -> WSEnvelope:
 
 app = QuartTrio(__name__)
 app.register_blueprint(make_introspection_blueprint(hub))
-app.register_blueprint(make_websocket_blueprint(dispatch, hub=hub, bearer_resolver=resolve, settings=settings))
+for name, handler in {"ws": dispatch, "echo": echo}.items():
+    app.register_blueprint(
+        make_websocket_blueprint(
+            handler, hub=hub, bearer_resolver=resolve, settings=settings, path=f"/{name}", name=name
+        )
+    )
 
 
 @app.get("/notes")
