@@ -111,7 +111,7 @@ def _normalised_value(keyword: str, value: Any, definitions: Mapping[str, Schema
 
 
 def _sort_default(schema: Schema) -> None:
-    """A set has no order of its own, and a new one in every process."""
+    """A set has no order of its own, and with older pydantics a new one in every process."""
     if schema.get("uniqueItems") and isinstance(schema.get("default"), list):
         schema["default"] = sorted(schema["default"], key=json.dumps)
 

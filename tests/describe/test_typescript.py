@@ -15,7 +15,7 @@ from quart_wshub.typescript import OWN_NAMES, RESERVED_NAME, typescript
 from tests.describe.app import messages
 from tests.describe.corner_cases import CASES
 from tests.describe.variety import ROUNDS, make_samples
-from tests.harness.node import BIN, run_node
+from tests.harness.node import run_node
 from tests.harness.server import ROOT
 
 SAMPLES = Path(__file__).parent / "typescript"
@@ -67,7 +67,7 @@ def compiled(npm_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Com
     folder = tmp_path_factory.mktemp("typescript")
     write_all(folder)
     names = sorted(path.name for path in folder.glob("*.ts") if not path.name.endswith(".d.ts"))
-    done = run_node(BIN / "node", npm_modules / "typescript" / "bin" / "tsc", *OPTIONS, *names, cwd=folder)
+    done = run_node(npm_modules / "typescript" / "bin" / "tsc", *OPTIONS, *names, cwd=folder)
     assert done.returncode in (0, 1, 2), done.stderr
     assert all(_ERROR.match(line) or line.startswith(" ") for line in done.stdout.splitlines()), done.stdout
     return Compiled(folder, done.stdout)

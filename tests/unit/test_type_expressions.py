@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quart_wshub.type_expressions import Expressions, comment, index_signature, literal, property_name, quoted, union
@@ -85,6 +85,9 @@ def test_a_name_that_is_no_identifier_is_quoted(name: str, written: str) -> None
 
 
 @given(st.text())
+@example("\u2028")
+@example("\x85")
+@example("\ud800")
 def test_a_quoted_text_stays_on_its_line_and_can_be_saved(text: str) -> None:
     written = quoted(text)
 
@@ -96,6 +99,7 @@ def test_a_quoted_text_stays_on_its_line_and_can_be_saved(text: str) -> None:
 @given(
     st.fixed_dictionaries({}, optional={"description": st.text(), "format": st.text(), "default": st.text(min_size=1)})
 )
+@example({"description": "*/ \ud800"})
 def test_a_comment_ends_where_it_should(schema: dict[str, str]) -> None:
     text = comment(schema, "  ")
 
