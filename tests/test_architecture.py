@@ -35,8 +35,8 @@ LAYERS = (
     layer(
         "runtime",
         "batch cluster cluster_answers cluster_confirmations cluster_gaps cluster_interests cluster_limit "
-        "cluster_queries cluster_requests cluster_view complaints connection expiry failures fan_out handshake hub inbox lifecycle "
-        "messages outbox pacing requests websocket",
+        "cluster_queries cluster_requests cluster_view complaints connection expiry failures fan_out handshake hub "
+        "inbox lifecycle messages outbox pacing requests websocket",
     ),
     layer(
         "adapters",
