@@ -94,13 +94,10 @@ def test_channel_names_come_back_as_they_were(prefix: str, channel: str) -> None
 # Subscriptions
 
 
-class Told(list[frozenset[str]]):
-    """The gaps that were told."""
-
-
-def subscriptions(*wanted: str) -> tuple[Subscriptions, Told]:
-    told = Told()
-    these = Subscriptions(told.append)
+def subscriptions(*wanted: str) -> tuple[Subscriptions, list[set[str]]]:
+    """Some that are confirmed, and the gaps that will be told."""
+    told: list[set[str]] = []
+    these = Subscriptions(lambda channels: told.append(set(channels)))
     for channel in wanted:
         these.want(channel, may_miss=False)
     these.confirm(wanted)
