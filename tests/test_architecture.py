@@ -31,16 +31,18 @@ def layer(name: str, modules: str) -> Layer:
 LAYERS = (
     layer(
         "facts",
-        "builtin_messages channels close_codes cluster_wire envelope error_codes errors frame frozen heartbeat node_ids settings tokens",
+        "builtin_messages channels close_codes cluster_wire envelope error_codes errors frame frozen heartbeat "
+        "node_ids settings tokens",
     ),
     layer("state", "holds registry rate_limit revocations history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "asyncapi asyncapi_messages batch builtin_routes catalog cluster cluster_answers cluster_confirmations cluster_gaps cluster_interests cluster_limit cluster_queries "
-        "cluster_requests cluster_view complaints connection dispatch expiry failures fan_out handler_signature "
-        "handshake hub inbox lifecycle message_failures message_hooks message_route messages outbox pacing replies schemas "
-        "requests topic_policy type_expressions typescript websocket",
+        "asyncapi asyncapi_messages batch builtin_routes catalog cluster cluster_answers cluster_confirmations "
+        "cluster_gaps cluster_interests cluster_limit cluster_queries cluster_requests cluster_view complaints "
+        "connection dispatch expiry failures fan_out handler_signature handshake hub inbox lifecycle message_failures "
+        "message_hooks message_route messages outbox pacing replies requests schemas topic_policy type_expressions "
+        "typescript websocket",
     ),
     layer(
         "adapters",

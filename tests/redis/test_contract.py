@@ -20,8 +20,7 @@ from tests.server.native.certificates import make_certificate
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.harness.proxy import run_proxy
-from tests.harness.redis import RedisProcess
+    from tests.harness.redis import RedisProcess
 
 
 class TestOverTcp(BrokerContract):
@@ -90,7 +89,7 @@ async def test_what_redis_does_not_permit_is_refused_once_and_disturbs_nothing_e
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with run_redis(
-        *"--user some on >pass allcommands allkeys resetchannels &wshub:ok &wshub:*everything".split()
+        *["--user", "some", "on", ">pass", "allcommands", "allkeys", "resetchannels", "&wshub:ok", "&wshub:*everything"]
     ) as redis:
         async with running(RedisBroker(f"redis://some:pass@127.0.0.1:{redis.port}", timeout=0.5)) as (one,):
             await one.listen("ok")

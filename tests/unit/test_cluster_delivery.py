@@ -147,11 +147,12 @@ async def test_what_one_node_publishes_arrives_in_that_order_everywhere_and_once
                 assert numbers == list(range(100))
 
 
-async def test_all_publishers_of_one_node_have_the_same_order_on_every_node() -> None:
+@pytest.mark.parametrize("size", [2, 300])
+async def test_all_publishers_of_one_node_have_the_same_order_on_every_node(size: int) -> None:
     """Also when fan-outs are so large that they take turns."""
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
-        many = [join(one, number) for number in range(300)]
+        many = [join(one, number) for number in range(size)]
         there = join(two)
         for connection in many:
             await one.subscribe(connection.connection_id, "a")
@@ -160,6 +161,7 @@ async def test_all_publishers_of_one_node_have_the_same_order_on_every_node() ->
         async def publish(publisher: int) -> None:
             for number in range(5):
                 await one.broadcast(WSEnvelope(type=f"{publisher}/{number}"), topic="a")
+                await trio.lowlevel.checkpoint()
 
         async with trio.open_nursery() as nursery:
             for publisher in range(4):

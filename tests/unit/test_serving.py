@@ -10,7 +10,8 @@ import trio
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from quart_wshub import ConfigurationError, WebSocketHub, WSEnvelope, make_websocket_blueprint
+from quart_wshub import ConfigurationError, UsageError, WebSocketHub, WSEnvelope, make_websocket_blueprint
+from quart_wshub.broker.memory import MemoryBroker
 from quart_wshub.cluster_wire import RevokeUser, encode_control
 from quart_wshub.testing import connect
 from tests.unit.bus import Bus
@@ -48,6 +49,15 @@ async def test_the_broker_runs_with_the_app_and_once_for_all_blueprints_of_a_hub
         assert bus.brokers[0].connected
     assert not hub.ready
     assert not bus.brokers[0].connected
+
+
+async def test_an_app_that_starts_again_says_that_it_needs_a_new_broker() -> None:
+    hub = WebSocketHub(broker=MemoryBroker())
+    async with app_of(hub).test_app():
+        pass
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(UsageError, match="was run before; make a new one"):
+            await nursery.start(hub.run_broker)
 
 
 async def test_the_end_of_the_app_does_not_wait_for_the_broker(autojump_clock: object) -> None:
