@@ -74,9 +74,7 @@ async def test_pages_of_other_origins_may_import_it(hub: WebSocketHub) -> None:
         ("/ws/<room>", None, "/ws/lobby/client.js"),
     ],
 )
-async def test_it_goes_where_the_route_goes(
-    hub: WebSocketHub, path: str, url_prefix: str | None, address: str
-) -> None:
+async def test_it_goes_where_the_route_goes(hub: WebSocketHub, path: str, url_prefix: str | None, address: str) -> None:
     response = await make_quart(hub, path=path, url_prefix=url_prefix).test_client().get(address)
 
     assert response.status_code == 200
