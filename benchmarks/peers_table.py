@@ -43,12 +43,18 @@ def _python(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", f"benchmarks.peers.{module}", "{port}")
 
 
-_HYPERCORN = ("-m", "hypercorn", "-k", "trio", "-b", "127.0.0.1:{port}", "benchmarks.peers.wshub_app:app")
+def _hypercorn(module: str) -> tuple[str, ...]:
+    arguments = ("-m", "hypercorn", "-k", "trio", "-b", "127.0.0.1:{port}", f"benchmarks.peers.{module}:app")
+    return (sys.executable, *arguments)
+
+
+_OURS = ("quart_wshub", "hypercorn", "quart_trio")
 
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("wshub", "this project", (sys.executable, *_HYPERCORN), ("quart_wshub", "hypercorn", "quart_trio")),
+        Peer("wshub", "this project", _hypercorn("wshub_app"), _OURS),
+        Peer("wshub-router", "this, MessageRouter", _hypercorn("wshub_router_app"), _OURS, only=frozenset({"inbound"})),
         Peer("tempest", "tempest-fastapi-sdk", _python("tempest_app"), ("tempest_fastapi_sdk", "uvicorn", "uvloop")),
         Peer("websockets", "websockets.broadcast", _python("websockets_app"), ("websockets", "uvloop")),
         Peer("picows", "picows", _python("picows_app"), ("picows", "uvloop")),

@@ -5,6 +5,7 @@ from quart_wshub.blueprint import make_websocket_blueprint
 from quart_wshub.close_codes import CloseCode
 from quart_wshub.connection import ConnectionStatistics, WebSocketConnection
 from quart_wshub.envelope import WSEnvelope
+from quart_wshub.error_codes import ErrorCode
 from quart_wshub.errors import (
     BrokerUnavailableError,
     ConfigurationError,
@@ -12,6 +13,7 @@ from quart_wshub.errors import (
     InvalidJSONError,
     InvalidTextError,
     InvalidTopicError,
+    MessageError,
     MessageTooBigError,
     PeerError,
     ProtocolViolationError,
@@ -24,7 +26,10 @@ from quart_wshub.errors import (
 from quart_wshub.hub import HubStatistics, WebSocketHub
 from quart_wshub.jwt_auth import JWTUtils, jwt_bearer_resolver
 from quart_wshub.lifecycle import Handler
+from quart_wshub.message_route import Route, Sent
+from quart_wshub.messages import MessageRouter
 from quart_wshub.settings import WebSocketSettings
+from quart_wshub.topic_policy import SubscribePolicy
 from quart_wshub.websocket import WebSocket
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "CloseCode",
     "ConfigurationError",
     "ConnectionStatistics",
+    "ErrorCode",
     "Handler",
     "HubStatistics",
     "Identity",
@@ -41,9 +47,14 @@ __all__ = [
     "InvalidTextError",
     "InvalidTopicError",
     "JWTUtils",
+    "MessageError",
+    "MessageRouter",
     "MessageTooBigError",
     "PeerError",
     "ProtocolViolationError",
+    "Route",
+    "Sent",
+    "SubscribePolicy",
     "TopicLimitError",
     "UnsupportedDataError",
     "UsageError",

@@ -15,6 +15,7 @@ from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
 from quart_wshub.lifecycle import Handler, Lifecycle
+from quart_wshub.messages import MessageRouter
 from quart_wshub.opening import open_transport
 from quart_wshub.takeover import install, takeover_of
 from quart_wshub.tokens import BEARER, extract_credentials
@@ -36,7 +37,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 def make_websocket_blueprint(
-    handler: Handler,
+    handler: Handler | MessageRouter,
     *,
     hub: WebSocketHub,
     bearer_resolver: BearerResolver,
@@ -52,7 +53,8 @@ def make_websocket_blueprint(
 
     Args:
         handler: ``async def handler(ws, connection, hub)``; one call per connection. Returning closes with 1000, an
-            exception with 1011, or with the peer's own code where only the peer is to blame (`PeerError`).
+            exception with 1011, or with the peer's own code where only the peer is to blame (`PeerError`). Or a
+            `MessageRouter`, which has a handler for each type of message.
         hub: where the connections are entered.
         bearer_resolver: from a token to a user; see `BearerResolver`.
         settings: limits and timeouts.
@@ -65,8 +67,10 @@ def make_websocket_blueprint(
     Raises:
         ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
     """
-    _check_handler(handler)
     _check_resolver(bearer_resolver)
+    if isinstance(handler, MessageRouter):
+        handler = handler.bind(settings, bearer_resolver)
+    _check_handler(handler)
     if isinstance(subprotocols, str) or BEARER in subprotocols:
         msg = f"subprotocols={subprotocols!r} must be a sequence of names other than {BEARER!r}"
         raise ConfigurationError(msg)
@@ -88,7 +92,9 @@ def make_websocket_blueprint(
 
 def _check_handler(handler: Handler) -> None:
     if not is_async_callable(handler):
-        msg = f"handler {handler!r} must be an async function: async def handler(ws, connection, hub)"
+        msg = (
+            f"handler {handler!r} must be an async function: async def handler(ws, connection, hub), or a MessageRouter"
+        )
         raise ConfigurationError(msg)
     try:
         inspect.signature(handler).bind(None, None, None)

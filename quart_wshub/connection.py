@@ -185,6 +185,10 @@ class WebSocketConnection:
             raise RuntimeError(msg)
         return self._ws
 
+    def refresh(self, identity: Identity) -> None:
+        """Take a new token's word for who this is, and until when. For the runtime."""
+        self._identity = identity
+
     def attach(self, ws: WebSocket) -> None:
         """Give the connection its `ws`. For the runtime."""
         self._ws = ws

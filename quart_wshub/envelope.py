@@ -12,10 +12,32 @@ from pydantic_core import from_json
 
 from quart_wshub.errors import InvalidEnvelopeError, InvalidJSONError
 
-__all__ = ["RESERVED_TYPES", "WSEnvelope", "is_envelope_error", "loads"]
+__all__ = [
+    "BACKGROUND_TYPES",
+    "REPLY_SUFFIX",
+    "RESERVED_TYPES",
+    "WSEnvelope",
+    "is_envelope_error",
+    "is_reserved",
+    "loads",
+    "read_request",
+]
 
-RESERVED_TYPES = frozenset({"ping", "pong", "hello"})
-"""Envelope types with a meaning of their own on the wire."""
+BACKGROUND_TYPES = frozenset({"ping", "pong", "hello"})
+"""What comes and goes by itself on every socket, whatever the handler does."""
+
+RESERVED_TYPES = BACKGROUND_TYPES | {
+    "auth.expiring",
+    "auth.refresh",
+    "error",
+    "gap",
+    "subscribe",
+    "unsubscribe",
+}
+"""Envelope types with a meaning of their own on the wire; a `MessageRouter` takes none of them from the app."""
+
+REPLY_SUFFIX = ".reply"
+"""What the type of a reply adds to that of the request."""
 
 
 class WSEnvelope(BaseModel):
@@ -66,3 +88,31 @@ def loads(text: str) -> Any:
     except ValueError as error:
         msg = f"message is not JSON: {error}"
         raise InvalidJSONError(msg) from None
+
+
+def read_request(text: str) -> tuple[str, dict[str, Any], str | None]:
+    """`(type, data, request_id)` of an envelope. Takes exactly what `WSEnvelope.decode` takes, for less.
+
+    Raises:
+        InvalidJSONError: `text` is not JSON.
+        InvalidEnvelopeError: it is JSON but not an envelope.
+    """
+    value = loads(text)
+    if value.__class__ is dict:
+        kind, data, request_id = value.get("type"), value.get("data"), value.get("request_id")
+        if data is None and "data" not in value:
+            data = {}
+        if (
+            kind.__class__ is str
+            and kind
+            and data.__class__ is dict
+            and (request_id is None or request_id.__class__ is str)
+        ):
+            return kind, data, request_id
+    msg = "message is not an envelope"
+    raise InvalidEnvelopeError(msg)
+
+
+def is_reserved(envelope_type: str) -> bool:
+    """Whether this type has a meaning of its own on the wire: one of `RESERVED_TYPES`, or a reply."""
+    return envelope_type in RESERVED_TYPES or envelope_type.endswith(REPLY_SUFFIX)

@@ -7,7 +7,12 @@ The difference decides the close code when one leaves a handler: the peer's faul
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from quart_wshub.close_codes import CloseCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "BrokerUnavailableError",
@@ -16,6 +21,7 @@ __all__ = [
     "InvalidJSONError",
     "InvalidTextError",
     "InvalidTopicError",
+    "MessageError",
     "MessageTooBigError",
     "PeerError",
     "ProtocolViolationError",
@@ -59,6 +65,25 @@ class ConfigurationError(UsageError):
 
 class BrokerUnavailableError(WSHubError):
     """The other nodes cannot be reached at the moment. What was for sockets of this node has been delivered."""
+
+
+class MessageError(WSHubError):
+    """The answer to a message is an error. Raised in a `MessageRouter`'s handlers and policies.
+
+    Args:
+        code: an `ErrorCode`, or a code of the app's own.
+        message: for whoever reads the client's log; it goes to the client as it is.
+        details: JSON objects with more, for programs.
+    """
+
+    def __init__(self, code: str, message: str, *, details: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.details = tuple(details)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
 
 
 class PeerError(WSHubError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from quart_wshub.settings import WebSocketSettings
 
-__all__ = ["Refusal", "authenticate", "choose_subprotocol", "origin_allowed"]
+__all__ = ["Refusal", "authenticate", "choose_subprotocol", "describe_failure", "origin_allowed"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
@@ -57,11 +57,16 @@ async def authenticate(
     try:
         identity = await resolve(resolver, token, seconds=settings.WS_AUTH_TIMEOUT_SECONDS)
     except ResolverError as error:
-        log.error("handshake failed: %s", _without(token, _describe(error)))
+        log.error("handshake failed: %s", describe_failure(token, error))
         return Refusal(CloseCode.INTERNAL_ERROR, CloseCode.INTERNAL_ERROR.reason, 500)
     if identity is None:
         return Refusal(CloseCode.UNAUTHORIZED, "token invalid or expired", 401)
     return identity
+
+
+def describe_failure(token: str, error: ResolverError) -> str:
+    """Why the resolver failed, for the log: with its traceback, and without the token."""
+    return _without(token, _describe(error))
 
 
 def _describe(error: ResolverError) -> str:

@@ -17,6 +17,7 @@ __all__ = ["WebSocketSettings"]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/?#\s]+", re.IGNORECASE)
 
@@ -57,6 +58,21 @@ class WebSocketSettings(BaseSettings):
 
     WS_MAX_TOPICS_PER_CONNECTION: Count = 128
     """Topics one connection may be subscribed to."""
+
+    WS_MAX_TOPIC_LENGTH: Count = 256
+    """Characters in the name of a topic that a client may ask a `MessageRouter` for."""
+
+    WS_RATE_LIMIT_PER_SECOND: Rate | None = None
+    """Messages a client may send a `MessageRouter` per second, in the long run. `None`: no limit."""
+
+    WS_RATE_LIMIT_BURST: Count | None = None
+    """Messages it may send at once before that limit holds it back. `None`: those of one second, at least 1."""
+
+    WS_MAX_BAD_MESSAGES: Count = 20
+    """Messages that a `MessageRouter` refuses as bad before it closes with 1008; so many are forgiven per minute."""
+
+    WS_MAX_CONCURRENT_MESSAGES: Count = 16
+    """Messages of one connection that ``concurrent=True`` handlers of a `MessageRouter` work on at a time."""
 
     WS_SEND_QUEUE_MESSAGES: Count = 1024
     """Messages that may wait for one slow peer; beyond that it is closed with 1013."""

@@ -22,7 +22,7 @@ import trio
 from pydantic_core import to_json
 
 from quart_wshub.close_codes import ABNORMAL_CLOSURE, CloseCode
-from quart_wshub.envelope import RESERVED_TYPES, WSEnvelope, loads
+from quart_wshub.envelope import BACKGROUND_TYPES, WSEnvelope, loads
 from quart_wshub.errors import WebSocketDisconnect, WSHubError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class WebSocketClient:
             envelope = WSEnvelope.model_validate(await self.receive_json())
             if envelope.type == envelope_type:
                 return envelope
-            assert envelope.type in RESERVED_TYPES, f"expected {envelope_type!r}, got {envelope!r}"
+            assert envelope.type in BACKGROUND_TYPES, f"expected {envelope_type!r}, got {envelope!r}"
 
     async def closed(self) -> WebSocketDisconnect:
         """Wait until the server closes the socket, and tell its code and reason. Messages on the way are dropped."""

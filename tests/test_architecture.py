@@ -29,11 +29,13 @@ def layer(name: str, modules: str) -> Layer:
 
 
 LAYERS = (
-    layer("facts", "close_codes envelope errors frame heartbeat settings tokens"),
+    layer("facts", "close_codes envelope error_codes errors frame heartbeat settings tokens"),
     layer("state", "registry rate_limit history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
-        "runtime", "batch connection failures fan_out handshake hub inbox lifecycle messages outbox pacing websocket"
+        "runtime",
+        "batch builtin_routes connection dispatch failures fan_out handler_signature handshake hub inbox lifecycle "
+        "message_failures message_hooks message_route messages outbox pacing replies topic_policy websocket",
     ),
     layer(
         "adapters",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from quart_trio import QuartTrio
 
-from quart_wshub import Identity, WebSocketHub, WebSocketSettings, make_websocket_blueprint
+from quart_wshub import Identity, MessageRouter, WebSocketHub, WebSocketSettings, make_websocket_blueprint
 
 if TYPE_CHECKING:
     from quart_wshub.connection import WebSocketConnection
@@ -58,7 +58,7 @@ async def read_everything(ws: WebSocket, connection: WebSocketConnection, hub: W
 
 
 def make_app(
-    handler: Handler, hub: WebSocketHub, *, resolver: Resolver = token_is_the_user, **settings: Any
+    handler: Handler | MessageRouter, hub: WebSocketHub, *, resolver: Resolver = token_is_the_user, **settings: Any
 ) -> QuartTrio:
     """An app with one hub route, at `/ws`."""
     app = QuartTrio(__name__)

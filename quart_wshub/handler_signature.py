@@ -1,0 +1,217 @@
+"""What the signature of a message handler says: the model of its data, that of its reply, and what it wants passed.
+
+It knows nothing of routers. Every fault is a `ConfigurationError` that names the handler; a name that is not defined
+(yet) is a `NameError`, for the router may ask again.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, RootModel
+
+from quart_wshub.auth import is_async_callable
+from quart_wshub.connection import WebSocketConnection
+from quart_wshub.envelope import WSEnvelope
+from quart_wshub.errors import ConfigurationError
+from quart_wshub.hub import WebSocketHub
+
+__all__ = ["Invoke", "Signature", "description_of", "read_signature", "require_callable", "show"]
+
+Invoke = Callable[[Any, WebSocketConnection, WebSocketHub], Awaitable[object]]
+
+WANTED = "async def handler(message: Model, connection: WebSocketConnection, hub: WebSocketHub)"
+
+MESSAGE, CONNECTION, HUB = range(3)
+
+EXTRAS: dict[type, int] = {WebSocketConnection: CONNECTION, WebSocketHub: HUB}
+EXTRA_NAMES = {"connection": CONNECTION, "hub": HUB}
+
+VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a handler takes and gives.
+
+    Attributes:
+        data_model: what `data` is validated into; `None` where the handler takes the whole `WSEnvelope`.
+        reply_model: what the reply's data is made by; `None` where the handler gives nothing or a plain dict.
+        may_reply_nothing: whether `None` is an answer, whose data is empty.
+        invoke: calls the handler with whatever it wants of (message, connection, hub).
+    """
+
+    data_model: type[BaseModel] | None
+    reply_model: type[BaseModel] | None
+    may_reply_nothing: bool
+    invoke: Invoke
+
+
+def read_signature(handler: Callable[..., Any], namespace: Mapping[str, Any]) -> Signature:
+    """Read a handler's signature; `namespace` is where it was defined, for models that are local there.
+
+    Raises:
+        ConfigurationError: it cannot handle messages.
+        NameError: an annotation names something that is not defined.
+    """
+    require_callable(handler, WANTED)
+    signature = inspect.signature(handler)
+    parameters = list(signature.parameters.values())
+    if not parameters or parameters[0].kind in {*VARIADIC, Parameter.KEYWORD_ONLY}:
+        _fail(handler, f"takes no message: {WANTED}")
+    annotations = _Annotations(handler, namespace)
+    data_model = _read_message(handler, annotations, parameters[0])
+    reply_model, may_reply_nothing = _read_reply(handler, annotations.resolve(signature.return_annotation))
+    return Signature(data_model, reply_model, may_reply_nothing, _invoker(handler, annotations, parameters))
+
+
+def require_callable(handler: Callable[..., Any], wanted: str) -> None:
+    """Check that this can be awaited.
+
+    Raises:
+        ConfigurationError: it is no async function.
+    """
+    if not callable(handler) or not is_async_callable(handler):
+        _fail(handler, f"must be an async function: {wanted}")
+
+
+def description_of(handler: Callable[..., Any]) -> str:
+    """The first paragraph of the docstring, as one line."""
+    text = inspect.getdoc(_function(handler)) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def show(handler: object) -> str:
+    """What to call a handler in an error message."""
+    name = getattr(handler, "__qualname__", None)
+    return repr(handler) if name is None else f"{name}()"
+
+
+def _fail(handler: object, why: str) -> NoReturn:
+    msg = f"handler {show(handler)} {why}"
+    raise ConfigurationError(msg)
+
+
+def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return handler if inspect.isroutine(handler) else type(handler).__call__
+
+
+class _Annotations:
+    """Evaluates annotations one by one: one that exists for type checkers only shall not spoil the others."""
+
+    def __init__(self, handler: Callable[..., Any], namespace: Mapping[str, Any]) -> None:
+        self._handler = handler
+        self._globals: dict[str, Any] = getattr(inspect.unwrap(_function(handler)), "__globals__", {})
+        self._locals = dict(namespace)
+
+    def resolve(self, annotation: Any) -> Any:
+        holder = types.SimpleNamespace(__annotations__={"it": annotation})
+        try:
+            return typing.get_type_hints(holder, self._globals, self._locals)["it"]
+        except (AttributeError, SyntaxError, TypeError) as error:
+            _fail(self._handler, f"has the annotation {annotation!r}, which cannot be evaluated: {error}")
+
+
+def _read_message(handler: object, annotations: _Annotations, parameter: Parameter) -> type[BaseModel] | None:
+    if parameter.annotation is Parameter.empty:
+        _fail(handler, f"needs an annotation on {parameter.name!r}: a pydantic model of `data`, or WSEnvelope")
+    if _is_named(parameter.annotation, WSEnvelope):
+        return None
+    model = annotations.resolve(parameter.annotation)
+    if model is WSEnvelope:
+        return None
+    if model in EXTRAS:
+        _fail(handler, f"must take the message first: {WANTED}")
+    if not _is_model(model) or issubclass(model, WSEnvelope):
+        _fail(
+            handler,
+            f"annotates {parameter.name!r} with {model!r}, which is no pydantic model of `data` (or WSEnvelope)",
+        )
+    return typing.cast("type[BaseModel]", model)
+
+
+def _read_reply(handler: object, annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    if annotation is Parameter.empty or annotation in (None, type(None), Any):
+        return None, True
+    options = list(typing.get_args(annotation)) if _is_union(annotation) else [annotation]
+    may_reply_nothing = type(None) in options
+    models = [option for option in options if option is not type(None)]
+    if len(models) == 1:
+        [model] = models
+        if _is_model(model) and not issubclass(model, (RootModel, WSEnvelope)):
+            return model, may_reply_nothing
+        if (typing.get_origin(model) or model) in (dict, Mapping):
+            return None, may_reply_nothing
+    _fail(handler, f"returns {annotation!r}; the data of a reply is one pydantic model, a dict, or None")
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not BaseModel
+
+
+def _invoker(handler: Callable[..., Any], annotations: _Annotations, parameters: list[Parameter]) -> Invoke:
+    """The handler itself where it takes all three in order, which is the fastest; else something that arranges them."""
+    positions, names = [MESSAGE], {}
+    for parameter in parameters[1:]:
+        wanted = _which_extra(handler, annotations, parameter)
+        if wanted is None:
+            continue
+        if parameter.kind is Parameter.KEYWORD_ONLY or len(positions) < parameters.index(parameter):
+            names[parameter.name] = wanted
+        else:
+            positions.append(wanted)
+    if (positions, names) == ([MESSAGE, CONNECTION, HUB], {}):
+        return handler
+
+    def invoke(*given: Any) -> Awaitable[object]:
+        result: Awaitable[object] = handler(
+            *[given[which] for which in positions], **{name: given[which] for name, which in names.items()}
+        )
+        return result
+
+    return invoke
+
+
+def _which_extra(handler: object, annotations: _Annotations, parameter: Parameter) -> int | None:
+    """Which of the extras this parameter wants: by annotation, else by name. `None`: it does without."""
+    if parameter.kind in VARIADIC:
+        return None
+    wanted = _extra_by_annotation(annotations, parameter)
+    if wanted is None and parameter.default is Parameter.empty:
+        _fail(handler, f"wants {parameter.name!r}, which is neither the connection nor the hub: {WANTED}")
+    return wanted
+
+
+def _extra_by_annotation(annotations: _Annotations, parameter: Parameter) -> int | None:
+    by_name = EXTRA_NAMES.get(parameter.name)
+    if parameter.annotation is Parameter.empty:
+        return by_name
+    try:
+        annotation = annotations.resolve(parameter.annotation)
+    except NameError:  # often its class was imported for type checkers only
+        named = (which for extra, which in EXTRAS.items() if _is_named(parameter.annotation, extra))
+        wanted = next(named, by_name)
+        if wanted is None and parameter.default is Parameter.empty:
+            raise
+        return wanted
+    if annotation in (Any, object):
+        return by_name
+    return EXTRAS.get(annotation) if isinstance(annotation, type) else None
+
+
+def _is_named(annotation: object, known: type) -> bool:
+    """Whether an annotation that cannot be evaluated must mean this class."""
+    return isinstance(annotation, str) and annotation.strip("'\"").rpartition(".")[2] == known.__name__

@@ -1,0 +1,204 @@
+"""One registered route: its facts, for those who describe an app, and what dispatching needs of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+
+from quart_wshub.envelope import is_reserved
+from quart_wshub.errors import ConfigurationError
+from quart_wshub.handler_signature import description_of, read_signature, show
+from quart_wshub.replies import reply_frame, reply_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from quart_wshub.frame import Frame
+    from quart_wshub.handler_signature import Invoke
+
+__all__ = ["BoundRoute", "Route", "Sent", "check_type", "make_route"]
+
+Model = type[BaseModel]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The facts of a message that clients send.
+
+    Attributes:
+        type: the envelope's `type`.
+        data_model: what `data` is validated into; `None` where the handler takes the raw `WSEnvelope`.
+        reply_model: the reply's data; `None` where it is empty, or a dict that no model describes.
+        timeout: seconds the handler may take; `None`: as long as it likes.
+        concurrent: whether other messages of the connection are handled meanwhile.
+        description: the first paragraph of the handler's docstring.
+        errors: the codes it may answer besides those of `ErrorCode`.
+    """
+
+    type: str
+    data_model: Model | None
+    reply_model: Model | None
+    timeout: float | None = None
+    concurrent: bool = False
+    description: str = ""
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The facts of a message that the server sends, of itself and not as a reply.
+
+    Attributes:
+        type: the envelope's `type`.
+        data_model: its `data`.
+        description: what it is for.
+    """
+
+    type: str
+    data_model: Model
+    description: str = ""
+
+
+class BoundRoute:
+    """A route with its handler. The attributes that are facts too are copies, for the hot path."""
+
+    __slots__ = (
+        "_may_reply_nothing",
+        "_reply_start",
+        "_validate",
+        "concurrent",
+        "facts",
+        "handler",
+        "invoke",
+        "raw",
+        "timeout",
+    )
+
+    def __init__(
+        self, facts: Route, handler: Callable[..., Any], invoke: Invoke, *, may_reply_nothing: bool = True
+    ) -> None:
+        self.facts = facts
+        self.handler = handler
+        self.invoke = invoke
+        self.timeout = facts.timeout
+        self.concurrent = facts.concurrent
+        self.raw = facts.data_model is None
+        self._validate = None if facts.data_model is None else facts.data_model.__pydantic_validator__.validate_python
+        self._may_reply_nothing = may_reply_nothing
+        self._reply_start = reply_start(facts.type)
+
+    def renamed(self, new_type: str) -> BoundRoute:
+        """The same under another type."""
+        facts = replace(self.facts, type=new_type)
+        return BoundRoute(facts, self.handler, self.invoke, may_reply_nothing=self._may_reply_nothing)
+
+    def read(self, data: dict[str, Any]) -> BaseModel:
+        """Validate `data`, which came from JSON, as pydantic does JSON.
+
+        Raises:
+            ValidationError: it is not valid. Validators of the app may raise anything.
+        """
+        assert self.facts.data_model is not None
+        assert self._validate is not None
+        try:
+            model: BaseModel = self._validate(data)
+        except ValidationError:
+            # What is strict takes no string for a UUID, but in JSON it does. Only then is it worth the way back.
+            model = self.facts.data_model.model_validate_json(to_json(data))
+        return model
+
+    def reply(self, result: object, request_id: str) -> Frame:
+        """The reply that a handler's result makes. A declared model has the last word on what goes out.
+
+        Raises:
+            TypeError, ValueError: nothing can be made of it.
+        """
+        return reply_frame(self._reply_start, self._encode(result), request_id)
+
+    def _encode(self, result: object) -> bytes:
+        if result is None and self._may_reply_nothing:
+            return b"{}"
+        model = self.facts.reply_model
+        if model is not None:
+            return _json_of(model, model.__pydantic_validator__.validate_python(result))
+        if isinstance(result, BaseModel):
+            return _json_of(type(result), result)
+        if isinstance(result, dict):
+            return to_json(result, inf_nan_mode="null")
+        what = type(result).__name__
+        msg = f"{show(self.handler)} returned {what}; the data of a reply is a pydantic model, a dict, or None"
+        raise TypeError(msg)
+
+
+def _json_of(model: type[BaseModel], value: object) -> bytes:
+    """By its aliases, as the model's JSON schema has it; of a subclass only what the model itself knows."""
+    return model.__pydantic_serializer__.to_json(value, by_alias=True)
+
+
+def make_route(
+    envelope_type: str,
+    handler: Callable[..., Any],
+    namespace: Mapping[str, Any],
+    *,
+    timeout: float | None,
+    concurrent: bool,
+    errors: Sequence[str],
+) -> BoundRoute:
+    """Read everything there is to know of a handler.
+
+    Raises:
+        ConfigurationError: it cannot handle messages.
+        NameError: an annotation names something that is not defined (yet).
+    """
+    try:
+        signature = read_signature(handler, namespace)
+    except ConfigurationError as error:
+        msg = f"message type {envelope_type!r}: {error}"
+        raise ConfigurationError(msg) from None
+    facts = Route(
+        type=envelope_type,
+        data_model=signature.data_model,
+        reply_model=signature.reply_model,
+        timeout=timeout,
+        concurrent=concurrent,
+        description=description_of(handler),
+        errors=tuple(str(code) for code in errors),
+    )
+    return BoundRoute(facts, handler, signature.invoke, may_reply_nothing=signature.may_reply_nothing)
+
+
+def check_type(envelope_type: object) -> None:
+    """Check that an app may use this type.
+
+    Raises:
+        ConfigurationError: it may not.
+    """
+    if not isinstance(envelope_type, str) or not envelope_type:
+        shown = show(envelope_type) if callable(envelope_type) else repr(envelope_type)
+        msg = f'a message type is a non-empty string, not {shown}: @messages.on("chat.send")'
+        raise ConfigurationError(msg)
+    if is_reserved(envelope_type):
+        msg = f"message type {envelope_type!r} is reserved: it has a meaning of its own on the wire; choose another"
+        raise ConfigurationError(msg)
+
+
+def check_options(envelope_type: str, timeout: object, errors: object) -> None:
+    """Check the options of a registration.
+
+    Raises:
+        ConfigurationError: one of them cannot work.
+    """
+    if timeout is not None and not _is_duration(timeout):
+        msg = f"timeout={timeout!r} of {envelope_type!r} must be a number of seconds greater than 0, or None"
+        raise ConfigurationError(msg)
+    if isinstance(errors, str):
+        msg = f"errors={errors!r} of {envelope_type!r} must be a sequence of codes: [{errors!r}]"
+        raise ConfigurationError(msg)
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf

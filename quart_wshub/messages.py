@@ -1,0 +1,309 @@
+"""`MessageRouter`: an app's messages, registered by type. What it registers is data; `dispatch` runs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from quart_wshub.builtin_routes import BuiltIns
+from quart_wshub.dispatch import Dispatcher, Plan
+from quart_wshub.errors import ConfigurationError
+from quart_wshub.handler_signature import show
+from quart_wshub.message_hooks import (
+    BinaryHandler,
+    ConnectHook,
+    DisconnectHook,
+    Hooks,
+    check_arguments,
+    check_error_type,
+    check_hook,
+)
+from quart_wshub.message_route import BoundRoute, Route, Sent, check_options, check_type, make_route
+from quart_wshub.topic_policy import SubscribePolicy, TopicPolicies
+
+if TYPE_CHECKING:
+    from quart_wshub.auth import BearerResolver
+    from quart_wshub.connection import WebSocketConnection
+    from quart_wshub.hub import WebSocketHub
+    from quart_wshub.lifecycle import Handler
+    from quart_wshub.settings import WebSocketSettings
+    from quart_wshub.websocket import WebSocket
+
+__all__ = ["MessageRouter"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
+C = TypeVar("C", bound=ConnectHook)
+D = TypeVar("D", bound=DisconnectHook)
+B = TypeVar("B", bound=BinaryHandler)
+P = TypeVar("P", bound=SubscribePolicy)
+
+
+class MessageRouter:
+    """Takes envelopes, validates them, and hands each to the handler of its type.
+
+    Give it to `make_websocket_blueprint` in the handler's place; to several, if you like. Everything is registered
+    before the first connection.
+
+    Args:
+        authorize_subscribe: who may subscribe to a topic for which no `authorize` prefix fits; see `SubscribePolicy`.
+            Without any policy nobody may.
+
+    Raises:
+        ConfigurationError: the policy cannot be called.
+    """
+
+    def __init__(self, *, authorize_subscribe: SubscribePolicy | None = None) -> None:
+        self._routes: dict[str, BoundRoute] = {}
+        self._waiting: dict[str, Callable[[], BoundRoute]] = {}
+        self._sent: dict[str, Sent] = {}
+        self._hooks = Hooks()
+        self._policies = TopicPolicies(authorize_subscribe)
+        self._sealed_by: str | None = None
+
+    # Registration
+
+    def on(
+        self,
+        envelope_type: str,
+        *,
+        timeout: float | None = None,
+        concurrent: bool = False,
+        errors: Sequence[str] = (),
+    ) -> Callable[[H], H]:
+        """Register an async function as the handler of one type.
+
+        Its first parameter is the message: annotated with a pydantic model, it gets `data` validated into that; with
+        `WSEnvelope`, the whole envelope. Others are the `WebSocketConnection` and the `WebSocketHub`, in any order, by
+        annotation, or by the names `connection` and `hub`, or left out. What it returns is the reply's data: a model,
+        a dict, or `None` for ``{}``; it is sent where the request has a `request_id`. A model in the return
+        annotation validates and serialises it.
+
+        Args:
+            envelope_type: the `type` it handles.
+            timeout: seconds it may take; then it is cancelled, and the answer is `timeout`.
+            concurrent: other messages of the same connection need not wait for it, nor it for them.
+            errors: codes of its own that it may answer, for descriptions of the app.
+
+        Raises:
+            ConfigurationError: the type is taken or reserved, or the function cannot handle it.
+        """
+        check_type(envelope_type)
+        check_options(envelope_type, timeout, errors)
+        caller = sys._getframe(1)
+
+        def register(handler: H) -> H:
+            def make() -> BoundRoute:
+                return make_route(
+                    envelope_type, handler, namespace, timeout=timeout, concurrent=concurrent, errors=errors
+                )
+
+            namespace = {} if caller.f_locals is caller.f_globals else dict(caller.f_locals)
+            self._check_open()
+            self._check_free(envelope_type, handler)
+            try:
+                self._routes[envelope_type] = make()
+            except NameError:
+                self._waiting[envelope_type] = make
+            return handler
+
+        return register
+
+    def on_connect(self, hook: C) -> C:
+        """Call ``async def hook(connection, hub)`` before a connection's first message.
+
+        Where one raises, the error is answered as for a message and the socket is closed: with 4403, or 1008 for
+        `rate_limited` and `limit_exceeded`, or 1011 for `internal` and exceptions nobody expected.
+
+        Raises:
+            ConfigurationError: it is no such function.
+        """
+        self._check_open()
+        check_hook(hook, "async def hook(connection, hub)")
+        self._hooks.on_connect.append(hook)
+        return hook
+
+    def on_disconnect(self, hook: D) -> D:
+        """Call ``async def hook(connection, hub, close)`` when a connection is over, however it ended.
+
+        `close` has the `code` and the `reason`. The connection is in no index any more. It runs only if every
+        `on_connect` hook did to its end; it is shielded from cancellation, and cut off after
+        `WS_CLOSE_TIMEOUT_SECONDS`. What it raises is logged.
+
+        Raises:
+            ConfigurationError: it is no such function.
+        """
+        self._check_open()
+        check_hook(hook, "async def hook(connection, hub, close)")
+        self._hooks.on_disconnect.append(hook)
+        return hook
+
+    def on_binary(self, handler: B) -> B:
+        """Call ``async def handler(message, connection, hub)`` for binary messages, which otherwise close with 1003.
+
+        Raises:
+            ConfigurationError: it is no such function, or there is one already.
+        """
+        self._check_open()
+        check_hook(handler, "async def handler(message, connection, hub)")
+        self._hooks.set_binary(handler)
+        return handler
+
+    def on_error(self, error_type: type[Exception]) -> Callable[[F], F]:
+        """Call ``hook(error, connection)``, sync or async, for what leaves a handler or an `on_connect` hook.
+
+        It returns or raises the `MessageError` to answer with; `None` leaves the error to the log, and the answer is
+        `internal`. The hook of the nearest class is asked, and no other.
+
+        Raises:
+            ConfigurationError: it is no such function, or the type has a hook, or can have none.
+        """
+        check_error_type(error_type)
+
+        def register(hook: F) -> F:
+            self._check_open()
+            check_arguments(hook, "def hook(error, connection)")
+            self._hooks.add_error(error_type, hook)
+            return hook
+
+        return register
+
+    def authorize(self, prefix: str) -> Callable[[P], P]:
+        """Let a `SubscribePolicy` decide on topics that begin with `prefix`. The longest prefix decides alone.
+
+        Raises:
+            ConfigurationError: it is no such function, or the prefix is empty or taken.
+        """
+
+        def register(policy: P) -> P:
+            self._check_open()
+            self._policies.add(prefix, policy)
+            return policy
+
+        return register
+
+    def sends(self, envelope_type: str, data_model: type[BaseModel], *, description: str = "") -> None:
+        """Say that the server sends such messages. For descriptions of the app only; nothing is checked by it.
+
+        Raises:
+            ConfigurationError: the type is reserved or was declared already, or the model is none.
+        """
+        self._check_open()
+        check_type(envelope_type)
+        if not isinstance(data_model, type) or not issubclass(data_model, BaseModel):
+            msg = f"sends({envelope_type!r}, …) needs a pydantic model of `data`, not {data_model!r}"
+            raise ConfigurationError(msg)
+        self._declare(Sent(envelope_type, data_model, description))
+
+    def include(self, router: MessageRouter, *, prefix: str = "") -> None:
+        """Take over everything that another router has, which can register nothing more from then on.
+
+        Args:
+            prefix: goes before the types of its messages, in both directions; not before topics.
+
+        Raises:
+            ConfigurationError: both have something of which there can be one only.
+        """
+        self._check_open()
+        if not isinstance(router, MessageRouter) or router is self:
+            msg = f"include() takes another MessageRouter, not {router!r}"
+            raise ConfigurationError(msg)
+        router._seal("it was included in another router")
+        for envelope_type, route in router._routes.items():
+            check_type(prefix + envelope_type)
+            self._check_free(prefix + envelope_type, route.handler)
+            self._routes[prefix + envelope_type] = route.renamed(prefix + envelope_type)
+        for sent in router._sent.values():
+            check_type(prefix + sent.type)
+            self._declare(Sent(prefix + sent.type, sent.data_model, sent.description))
+        self._hooks.include(router._hooks)
+        self._policies.include(router._policies)
+
+    # Introspection
+
+    @property
+    def routes(self) -> Mapping[str, Route]:
+        """What clients may send, by type; the built-in messages are not among it.
+
+        Raises:
+            ConfigurationError: an annotation names something that is still not defined.
+        """
+        self._finish()
+        return MappingProxyType({envelope_type: route.facts for envelope_type, route in self._routes.items()})
+
+    @property
+    def sent(self) -> Mapping[str, Sent]:
+        """What the server was said to send, by type."""
+        return MappingProxyType(dict(self._sent))
+
+    def __repr__(self) -> str:
+        return f"<MessageRouter {', '.join([*self._routes, *self._waiting]) or 'empty'}>"
+
+    # For the runtime
+
+    def bind(self, settings: WebSocketSettings, resolver: BearerResolver) -> Handler:
+        """The handler that one blueprint runs. The router itself keeps nothing of it.
+
+        Raises:
+            ConfigurationError: an annotation names something that is still not defined.
+        """
+        self._finish()
+        plan: Plan | None = None
+
+        async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+            nonlocal plan
+            if plan is None:
+                plan = self._plan(settings, resolver)
+            await Dispatcher(plan, connection, hub).run()
+
+        return handler
+
+    def _plan(self, settings: WebSocketSettings, resolver: BearerResolver) -> Plan:
+        self._seal("connections were made already")
+        routes = {**BuiltIns(self._policies, resolver, settings).routes(), **self._routes}
+        needs_nursery = any(route.concurrent for route in routes.values())
+        return Plan(MappingProxyType(routes), self._hooks, settings, needs_nursery)
+
+    # Order of things
+
+    def _declare(self, sent: Sent) -> None:
+        if sent.type in self._sent:
+            msg = f"sends({sent.type!r}, …) was declared already, with {self._sent[sent.type].data_model.__name__}"
+            raise ConfigurationError(msg)
+        self._sent[sent.type] = sent
+
+    def _check_free(self, envelope_type: str, handler: Callable[..., Any]) -> None:
+        if envelope_type in self._routes:
+            other = show(self._routes[envelope_type].handler)
+        elif envelope_type in self._waiting:
+            other = "one whose annotations are not defined yet"
+        else:
+            return
+        msg = f"message type {envelope_type!r} has two handlers: {other} and {show(handler)}"
+        raise ConfigurationError(msg)
+
+    def _check_open(self) -> None:
+        if self._sealed_by is not None:
+            msg = f"too late to register anything with this router: {self._sealed_by}"
+            raise ConfigurationError(msg)
+
+    def _seal(self, why: str) -> None:
+        self._finish()
+        self._sealed_by = self._sealed_by or why
+
+    def _finish(self) -> None:
+        """Read the handlers whose annotations were not defined yet when they were registered."""
+        for envelope_type, make in list(self._waiting.items()):
+            try:
+                self._routes[envelope_type] = make()
+            except NameError as error:
+                msg = (
+                    f"the handler of {envelope_type!r} has an annotation that is not defined: {error}. "
+                    "Models must be imported at run time, and not under TYPE_CHECKING"
+                )
+                raise ConfigurationError(msg) from None
+            del self._waiting[envelope_type]
