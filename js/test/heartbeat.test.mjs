@@ -80,6 +80,16 @@ test("without figures the silence may last as long as the option says", async ()
   assert.equal(hub.state, "waiting");
 });
 
+test("a server that allows a month of silence is not given up at once", async () => {
+  const hub = await openClient();
+  FakeWebSocket.last.end(1006);
+  await clock.advance(500);
+  FakeWebSocket.last.hello({ ...HELLO, heartbeat_timeout_seconds: 30 * 86_400 });
+  await clock.advance(100_000);
+
+  assert.equal(hub.state, "open");
+});
+
 test("waking from sleep asks instead of giving up, and an answer is enough", async () => {
   const hub = await openBriskly();
   clock.sleep(3_600_000);

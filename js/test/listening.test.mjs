@@ -166,6 +166,16 @@ test("without onError failures go to reportError, or to the console; and one tha
   ]);
 });
 
+test("a listener that is added while others are called hears the next message", async () => {
+  const hub = await openClient();
+  const heard = [];
+  hub.once("news", () => hub.on("news", ({ n }) => heard.push(n)));
+  FakeWebSocket.last.say("news", { n: 1 });
+  FakeWebSocket.last.say("news", { n: 2 });
+
+  assert.deepEqual(heard, [2]);
+});
+
 test("a listener may take itself and others off while it is called", async () => {
   const hub = await openClient();
   const heard = [];
@@ -240,6 +250,15 @@ test("a request nobody handles is told so; a handler that is off is nobody", asy
 
   const [{ type, data, request_id }] = FakeWebSocket.last.sent;
   assert.deepEqual([type, data.code, request_id], ["error", "unknown_type", "s1"]);
+});
+
+test("an error with an id that is not ours is no request", async () => {
+  await openClient();
+  FakeWebSocket.last.say("error", { code: "forbidden", message: "?", details: [] }, "not-ours");
+  await settle();
+
+  assert.deepEqual(FakeWebSocket.last.sent, []);
+  assert.equal(reported()[0].code, "forbidden");
 });
 
 test("a message with an id for which there are only listeners is a message", async () => {

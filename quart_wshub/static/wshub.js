@@ -158,6 +158,7 @@ export class WSHubClient {
     const { promise } = this.#ready;
     if (this.#state === "closed") this.#start();
     if (this.#state === "waiting") this.#attempt();
+    if (this.#state === "open") this.#ready.resolve();
     return promise;
   }
 
@@ -191,7 +192,6 @@ export class WSHubClient {
   #attempt() {
     this.#drop();
     const link = (this.#link = { socket: null, live: false, heard: false, renewed: this.#renew });
-    this.#patient = false;
     this.#after("connect", this.#options.connectTimeout, () => this.#retry({ reason: "connect_timeout" }));
     this.#become("connecting", { attempt: this.#failures });
     this.#token(link.renewed).then(
@@ -545,7 +545,7 @@ export class WSHubClient {
   async #restoreTopics(link) {
     const waiting = [...this.#topics.values()];
     const lane = async () => {
-      while (waiting.length && link === this.#link) await this.#establish(link, waiting.shift());
+      while (waiting.length) await this.#establish(link, waiting.shift());
     };
     await Promise.all(Array.from({ length: SUBSCRIBE_LANES }, lane));
   }
@@ -561,7 +561,8 @@ export class WSHubClient {
     } catch (error) {
       if (!current()) return;
       if (!TRANSIENT.has(error.code) || tries >= SUBSCRIBE_TRIES) return this.#lose(record, error);
-      await new Promise((resolve) => this.#after(record, this.#delay(0, tries), resolve));
+      const wait = (error.details[0]?.retry_after_seconds ?? 0) * 1000 + this.#delay(0, tries);
+      await new Promise((resolve) => this.#after(record, wait, resolve));
       if (current()) return this.#establish(link, record, tries + 1);
     }
   }
@@ -613,7 +614,7 @@ export class WSHubClient {
       const silent = Math.max(0, now - this.#lastSeen); // not below, where the clock was set back
       this.#probing = false;
       if (this.#heard && silent < this.#silence) this.#expectWithin(this.#silence - silent);
-      else if ((this.#heard || now - due > LATE) && this.#isOpen()) this.#probe();
+      else if (now - due > LATE && this.#isOpen()) this.#probe();
       else this.#retry({ reason: "heartbeat_timeout", message: "the server fell silent" });
     });
   }
