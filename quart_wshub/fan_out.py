@@ -1,7 +1,7 @@
 """Delivery to many sockets: in one order, in slices, and in few system calls when publications come thick and fast.
 
 A publication on its own is written to its sockets at once. Where the next one for the same sockets follows within a
-millisecond, it is held back until nothing else is to be done, and for at most a millisecond; all that came meanwhile
+millisecond, or while that one is still being written, it is held back until nothing else is to be done, and for at most a millisecond; all that came meanwhile
 goes out as one piece of bytes, made once and written once per socket. On a loopback socket a write costs about ten
 times what everything else of a delivery does, so this is what makes floods fast; it also makes fewer packets.
 
@@ -97,10 +97,13 @@ class FanOut:
             await trio.lowlevel.checkpoint()
 
     def _may_hold(self, key: Hashable) -> bool:
-        follows = key == self._last_key and perf_counter() - self._last_time < HOLD_SECONDS
-        if self._flusher is None or not follows:
+        if self._flusher is None:
             return False
-        return self._held is None or (self._held.key == key and not self._held.sealed)
+        if self._held is not None:
+            return self._held.key == key and not self._held.sealed
+        if self._leaving is not None and self._leaving.key == key:
+            return True  # it would have to wait for that one anyway
+        return key == self._last_key and perf_counter() - self._last_time < HOLD_SECONDS
 
     async def _hold(
         self,
