@@ -74,8 +74,7 @@ def _run(server: Server, plan: Plan, *, workers: int, sockets: Callable[[Plan], 
         fleet.subscribe(TOPIC)
         controls = controls_spread(server, everybody[:_PUBLISHERS], workers)
         time.sleep(SETTLE_SECONDS)
-        for control in controls:
-            size = calibrate(fleet, control, _TEXT)
+        size = max(calibrate(fleet, control, _TEXT) for control in controls)
         published = _batches(fleet, controls, size, plan, watch)
         for control in controls:
             control.close()

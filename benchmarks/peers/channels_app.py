@@ -19,17 +19,12 @@ from django.urls import path
 from benchmarks.peers.common import HEARTBEAT_SECONDS, TIMEOUT_SECONDS, Envelope, encoded, user_of_token
 from benchmarks.protocol import REDIS_VARIABLE, message
 
-# The default of 100 would drop what the load generator counts.
-_CAPACITY = 100_000
+# Of the two layers in channels_redis the faster one.
+_LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 settings.configure(
     SECRET_KEY="unused",
-    CHANNEL_LAYERS={
-        "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [os.environ[REDIS_VARIABLE]], "capacity": _CAPACITY},
-        }
-    },
+    CHANNEL_LAYERS={"default": {"BACKEND": _LAYER, "CONFIG": {"hosts": [os.environ[REDIS_VARIABLE]]}}},
 )
 django.setup()
 
@@ -90,15 +85,15 @@ application = ProtocolTypeRouter({"websocket": URLRouter([path("ws", Consumer.as
 
 def main(port: int, workers: int) -> None:
     """daphne knows no workers, but takes a listening socket: so several of it share one."""
-    from daphne.cli import CommandLineInterface
-
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)
     for _ in range(workers - 1):
         if not os.fork():
             break
+    from daphne.cli import CommandLineInterface  # makes the event loop, of which every process needs its own
+
     heartbeat, timeout = str(int(HEARTBEAT_SECONDS)), str(int(TIMEOUT_SECONDS))
     arguments = ["--fd", str(listener.fileno()), "--ping-interval", heartbeat, "--ping-timeout", timeout, "-v", "0"]
-    CommandLineInterface().run([*arguments, "benchmarks.peers.channels_app:application"])
+    CommandLineInterface().run([*arguments, "__main__:application"])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ async def receive(url: str) -> None:
         print("ready", flush=True)
         async for message in pubsub:
             now = time.perf_counter_ns()
-            print(now - json.loads(message["data"])["data"]["at"], flush=True)
+            data = message["data"]
+            assert isinstance(data, bytes)
+            print(now - json.loads(data)["data"]["at"], flush=True)
 
 
 async def publish(url: str, text: str) -> None:
