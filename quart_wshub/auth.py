@@ -18,10 +18,18 @@ import trio
 
 from quart_wshub.errors import WSHubError
 
-__all__ = ["BearerResolver", "Identity", "ResolverError", "UserId", "resolve"]
+__all__ = ["BearerResolver", "Identity", "ResolverError", "UserId", "WallClock", "resolve", "utc_now"]
 
 UserId = UUID | str | int
 """What identifies a user. `UUID("…")` and its string are two different users: settle on one."""
+
+WallClock = Callable[[], datetime]
+"""Tells the wall time, as an aware datetime."""
+
+
+def utc_now() -> datetime:
+    """The system's wall clock."""
+    return datetime.now(UTC)
 
 
 NO_CLAIMS: Mapping[str, Any] = MappingProxyType({})
@@ -50,11 +58,16 @@ class Identity:
             raise ValueError(msg)
         object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)) if self.claims else NO_CLAIMS)
 
-    def expires_in(self) -> float | None:
-        """Seconds of wall time until the token dies, negative when it has; `None` where it never does."""
+    def expires_in(self, now: datetime | None = None) -> float | None:
+        """Seconds from `now`, the present if not given, until the token dies, negative when it has; `None`: never."""
         if self.expires_at is None:
             return None
-        return (self.expires_at - datetime.now(UTC)).total_seconds()
+        return (self.expires_at - (utc_now() if now is None else now)).total_seconds()
+
+    def has_expired(self, now: datetime | None = None) -> bool:
+        """Whether the token is dead at `now`, the present if not given."""
+        remaining = self.expires_in(now)
+        return remaining is not None and remaining <= 0
 
 
 ResolverResult = UserId | Identity | None
@@ -112,5 +125,4 @@ def _live_identity(result: object) -> Identity | None:
     except TypeError as error:
         msg = f"bearer resolver returned {type(result).__name__}; it must return a UUID, str, int, Identity or None"
         raise ResolverError(msg) from error
-    remaining = identity.expires_in()
-    return None if remaining is not None and remaining <= 0 else identity
+    return None if identity.has_expired() else identity

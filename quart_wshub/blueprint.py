@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
 from quart import Blueprint, Response, abort, websocket
 
 from quart_wshub import heartbeat
-from quart_wshub.auth import BearerResolver, Identity, is_async_callable
+from quart_wshub.auth import BearerResolver, Identity, WallClock, is_async_callable, utc_now
+from quart_wshub.close_codes import CloseCode
 from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
 from quart_wshub.lifecycle import Handler, Lifecycle
 from quart_wshub.opening import open_transport
+from quart_wshub.readiness import add_readiness_route
+from quart_wshub.serving import run_with_app
 from quart_wshub.takeover import install, takeover_of
 from quart_wshub.tokens import BEARER, extract_credentials
 from quart_wshub.transport.hypercorn import install as install_native_transport
 from quart_wshub.websocket import HandshakeInfo, WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from quart.blueprints import BlueprintSetupState
 
     from quart_wshub.hub import WebSocketHub
+    from quart_wshub.revocations import Admission
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
 
-__all__ = ["make_websocket_blueprint"]
+__all__ = ["WALL_CLOCK", "make_websocket_blueprint"]
+
+WALL_CLOCK = "quart_wshub.wall_clock"
+"""The ASGI scope extension that brings a wall clock of its own for tokens to expire by: `quart_wshub.testing` does."""
 
 RETRY_AFTER_SECONDS = 5
 
@@ -43,6 +52,8 @@ def make_websocket_blueprint(
     path: str = "/ws",
     name: str = "wshub",
     subprotocols: Sequence[str] = (),
+    ready_path: str | None = None,
+    announce_expiry: bool | None = None,
 ) -> Blueprint:
     """A Quart `Blueprint` with one authenticated WebSocket route. Register it on a `QuartTrio` app.
 
@@ -58,6 +69,9 @@ def make_websocket_blueprint(
             `url_prefix` goes before it.
         name: the blueprint's name.
         subprotocols: what the app speaks besides `bearer`; of a client's offers the first of these is chosen.
+        ready_path: a second route, for load balancers: HTTP 200 while the hub is ready for clients, else 503.
+        announce_expiry: whether a client is sent `auth.expiring` before its token expires; a plain handler's client is
+            not unless this is true, since it takes no frame it does not know of.
 
     Raises:
         ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
@@ -68,8 +82,11 @@ def make_websocket_blueprint(
         msg = f"subprotocols={subprotocols!r} must be a sequence of names other than {BEARER!r}"
         raise ConfigurationError(msg)
     blueprint = Blueprint(name, __name__)
-    endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols))
+    endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols), bool(announce_expiry))
     blueprint.add_websocket(path, "socket", endpoint.serve)
+    run_with_app(blueprint, hub)
+    if ready_path is not None:
+        add_readiness_route(blueprint, hub, ready_path)
 
     def on_registration(state: BlueprintSetupState) -> None:
         prefix = (state.url_prefix or "").rstrip("/")
@@ -108,12 +125,14 @@ class _Endpoint:
         bearer_resolver: BearerResolver,
         settings: WebSocketSettings,
         subprotocols: tuple[str, ...],
+        announce_expiry: bool,
     ) -> None:
         self._handler = handler
         self._hub = hub
         self._bearer_resolver = bearer_resolver
         self._settings = settings
         self._subprotocols = subprotocols
+        self._announce_expiry = announce_expiry
 
     async def serve(self, **path_params: Any) -> Response | None:
         """The view. A response refuses the handshake; `None` says that the connection is over."""
@@ -135,20 +154,36 @@ class _Endpoint:
             websocket.query_string,
             allow_query=self._settings.WS_ALLOW_QUERY_TOKEN,
         )
-        verdict = await authenticate(credentials, self._bearer_resolver, self._settings)
-        if isinstance(verdict, Refusal) and self._settings.WS_REJECT_WITH_HTTP:
-            return _refuse_with_http(verdict)
-        subprotocol = choose_subprotocol(credentials, self._subprotocols)
-        try:
-            transport = await open_transport(self._hub, self._settings, subprotocol)
-        except WebSocketDisconnect:
-            return None
-        if isinstance(verdict, Refusal):
-            await self._refuse_with_close(transport, verdict)
+        extensions: Mapping[str, Any] = websocket.scope["extensions"]
+        clock: WallClock = extensions.get(WALL_CLOCK, utc_now)
+        with self._hub.revocations.admission() as admission:
+            verdict = await authenticate(credentials, self._bearer_resolver, self._settings)
+            verdict = _still_good(verdict, admission, clock)
+            if isinstance(verdict, Refusal) and self._settings.WS_REJECT_WITH_HTTP:
+                return _refuse_with_http(verdict)
+            subprotocol = choose_subprotocol(credentials, self._subprotocols)
+            try:
+                transport = await open_transport(self._hub, self._settings, subprotocol)
+            except WebSocketDisconnect:
+                return None
+            async with self._expecting(verdict):
+                # From this look to the registration nothing else runs.
+                verdict = _still_good(verdict, admission, clock)
+                entered: WebSocketConnection | Refusal
+                if isinstance(verdict, Refusal):
+                    entered = verdict
+                else:
+                    handshake = HandshakeInfo(takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
+                    entered = self._enter(transport, verdict, handshake)
+        if isinstance(entered, Refusal):
+            await self._refuse_with_close(transport, entered)
         else:
-            handshake = HandshakeInfo(takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
-            await self._run(transport, verdict, handshake)
+            await self._run(transport, entered, clock)
         return None
+
+    def _expecting(self, verdict: Identity | Refusal) -> AbstractAsyncContextManager[None]:
+        """Be told of what other nodes send to the user, from before the client hears that it is connected."""
+        return self._hub.expecting(verdict.user_id) if isinstance(verdict, Identity) else nullcontext()
 
     async def _refuse_with_close(self, transport: Transport, refusal: Refusal) -> None:
         """Accepted, then closed: a browser sees no code of a handshake that fails."""
@@ -157,13 +192,35 @@ class _Endpoint:
         if patience.cancelled_caught:
             transport.abort()
 
-    async def _run(self, transport: Transport, identity: Identity, handshake: HandshakeInfo) -> None:
+    def _enter(self, transport: Transport, identity: Identity, handshake: HandshakeInfo) -> WebSocketConnection:
         connection = WebSocketConnection(identity, hub=self._hub, transport=transport, settings=self._settings)
         connection.attach(WebSocket(connection, handshake))
         if self._settings.WS_HELLO:
             connection.offer(heartbeat.hello_frame(connection.connection_id, self._settings))
         self._hub.register(connection)
-        await Lifecycle(transport, connection, self._hub, self._handler, self._settings).run()
+        return connection
+
+    async def _run(self, transport: Transport, connection: WebSocketConnection, clock: WallClock) -> None:
+        await Lifecycle(
+            transport,
+            connection,
+            self._hub,
+            self._handler,
+            self._settings,
+            announce_expiry=self._announce_expiry,
+            wall_clock=clock,
+        ).run()
+
+
+def _still_good(verdict: Identity | Refusal, admission: Admission, clock: WallClock) -> Identity | Refusal:
+    """The verdict, unless something has happened to the token since its resolver was asked."""
+    if isinstance(verdict, Refusal):
+        return verdict
+    if admission.is_revoked(verdict.user_id):
+        return Refusal(CloseCode.UNAUTHORIZED, "token revoked", 401)
+    if verdict.has_expired(clock()):
+        return Refusal(CloseCode.UNAUTHORIZED, "token expired", 401)
+    return verdict
 
 
 def _refuse_with_http(refusal: Refusal) -> Response:

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
 
 import trio
 
 from quart_wshub.close_codes import CloseCode
-from quart_wshub.errors import WebSocketDisconnect
+from quart_wshub.errors import UsageError, WebSocketDisconnect
 from quart_wshub.frame import size_of
 from quart_wshub.inbox import Inbox
 from quart_wshub.outbox import Outbox
@@ -21,10 +20,13 @@ from quart_wshub.pacing import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from uuid import UUID
 
     from quart_wshub.auth import Identity, UserId
     from quart_wshub.frame import Frame
+    from quart_wshub.holds import Holds
     from quart_wshub.hub import WebSocketHub
+    from quart_wshub.requests import Requests
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
     from quart_wshub.websocket import WebSocket
@@ -113,11 +115,14 @@ class WebSocketConnection:
         "_transport",
         "_ws",
         "ending",
+        "holds",
         "inbox",
         "last_seen",
         "max_topics",
         "on_closing",
+        "on_refresh",
         "outbox",
+        "requests",
     )
 
     def __init__(
@@ -128,7 +133,7 @@ class WebSocketConnection:
         transport: Transport,
         settings: WebSocketSettings,
     ) -> None:
-        self._connection_id = uuid4()
+        self._connection_id = hub.new_connection_id()
         self._identity = identity
         self._connected_at = datetime.now(UTC)
         self._registry = hub.registry
@@ -146,6 +151,9 @@ class WebSocketConnection:
         self.last_seen: float = trio.current_time()
         self.ending: Ending | None = None
         self.on_closing: list[Callable[[WebSocketConnection], None]] = []
+        self.on_refresh: Callable[[], None] | None = None
+        self.requests: Requests | None = None
+        self.holds: Holds | None = None
 
     @property
     def connection_id(self) -> UUID:
@@ -188,6 +196,24 @@ class WebSocketConnection:
     def attach(self, ws: WebSocket) -> None:
         """Give the connection its `ws`. For the runtime."""
         self._ws = ws
+
+    def refresh(self, identity: Identity) -> None:
+        """Take a newer token's identity in place of the present one: its expiry, sooner or later, and its claims.
+
+        Synchronous; from here on the new expiry counts. One that is past closes the socket with 4401.
+
+        Raises:
+            UsageError: it is another user's.
+            WebSocketDisconnect: the socket is closed, for instance because the user was revoked.
+        """
+        if identity.user_id != self.user_id:
+            msg = "refresh() takes an identity of the connection's own user"
+            raise UsageError(msg)
+        if self.ending is not None:
+            raise WebSocketDisconnect(self.ending.code, self.ending.reason)
+        self._identity = identity
+        if self.on_refresh is not None:
+            self.on_refresh()
 
     def statistics(self) -> ConnectionStatistics:
         """What went through this connection and what waits."""
@@ -288,6 +314,8 @@ class WebSocketConnection:
         if kind in {EndingKind.PEER_LEFT, EndingKind.OVERFLOWED}:
             self.outbox.discard()
         self.inbox.close(self.ending.code, reason)
+        if self.requests is not None:
+            self.requests.close(self.ending.code, reason)
         for callback in self.on_closing:
             callback(self)
         return True

@@ -14,7 +14,7 @@ from quart_wshub.errors import InvalidEnvelopeError, InvalidJSONError
 
 __all__ = ["RESERVED_TYPES", "WSEnvelope", "is_envelope_error", "loads"]
 
-RESERVED_TYPES = frozenset({"ping", "pong", "hello"})
+RESERVED_TYPES = frozenset({"ping", "pong", "hello", "gap"})
 """Envelope types with a meaning of their own on the wire."""
 
 

@@ -7,6 +7,8 @@ The difference decides the close code when one leaves a handler: the peer's faul
 
 from __future__ import annotations
 
+from typing import Any
+
 from quart_wshub.close_codes import CloseCode
 
 __all__ = [
@@ -19,7 +21,11 @@ __all__ = [
     "MessageTooBigError",
     "PeerError",
     "ProtocolViolationError",
+    "RequestFailedError",
+    "RequestLimitError",
+    "RequestTimeoutError",
     "TopicLimitError",
+    "UnknownConnectionError",
     "UnsupportedDataError",
     "UsageError",
     "WSHubError",
@@ -58,7 +64,46 @@ class ConfigurationError(UsageError):
 
 
 class BrokerUnavailableError(WSHubError):
-    """The other nodes cannot be reached at the moment. What was for sockets of this node has been delivered."""
+    """The other nodes cannot be reached at the moment. What was for sockets of this node has been delivered.
+
+    Attributes:
+        delivered: what the call would have returned: sockets of this node that accepted it, or are being closed.
+    """
+
+    delivered: int = 0
+
+
+class UnknownConnectionError(WSHubError, LookupError):
+    """There is no connection with this id, or none any more."""
+
+
+class RequestTimeoutError(WSHubError, TimeoutError):
+    """A client did not answer a request in time."""
+
+
+class RequestLimitError(WSHubError):
+    """A client has more requests to answer than may wait for it at a time."""
+
+
+class RequestFailedError(WSHubError):
+    """A client answered a request with an `error` envelope.
+
+    All three come from the client as they are, so they may say anything.
+
+    Attributes:
+        code: what kind of error; empty where the client did not tell.
+        message: for people; likewise.
+        details: whatever else the client said of it; `None` where nothing.
+    """
+
+    def __init__(self, code: str, message: str = "", details: Any = None) -> None:
+        super().__init__(code, message, details)
+        self.code = code
+        self.message = message
+        self.details: Any = details
+
+    def __str__(self) -> str:
+        return f"the client answered with an error: {self.code!r}: {self.message!r}"
 
 
 class PeerError(WSHubError):

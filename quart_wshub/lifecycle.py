@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from quart_wshub import heartbeat
+from quart_wshub.auth import utc_now
 from quart_wshub.close_codes import ABNORMAL_CLOSURE, CloseCode
 from quart_wshub.connection import EndingKind, WebSocketConnection
 from quart_wshub.errors import PeerError, WebSocketDisconnect
+from quart_wshub.expiry import TokenWatch
 from quart_wshub.failures import log_failure, verdict
 
 if TYPE_CHECKING:
+    from quart_wshub.auth import WallClock
     from quart_wshub.hub import WebSocketHub
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
@@ -42,17 +45,24 @@ wait, and when the peer has shown that it does not read."""
 
 
 class Lifecycle:
-    """Runs one accepted, registered connection to its end."""
+    """Runs one accepted, registered connection to its end.
+
+    Args:
+        announce_expiry: whether the client is told before its token expires.
+        wall_clock: by which tokens expire.
+    """
 
     __slots__ = (
         "_connection",
         "_goodbye_deadline",
         "_handler",
         "_hub",
+        "_nap",
         "_nursery",
         "_paused",
         "_receiving",
         "_settings",
+        "_token",
         "_transport",
         "_writing",
         "_written",
@@ -65,12 +75,18 @@ class Lifecycle:
         hub: WebSocketHub,
         handler: Handler,
         settings: WebSocketSettings,
+        *,
+        announce_expiry: bool = False,
+        wall_clock: WallClock = utc_now,
     ) -> None:
         self._transport = transport
         self._connection = connection
         self._hub = hub
         self._handler = handler
         self._settings = settings
+        notice = settings.WS_EXPIRY_NOTICE_SECONDS if announce_expiry else None
+        self._token = TokenWatch(connection, notice=notice, wall_clock=wall_clock)
+        self._nap: trio.CancelScope | None = None
         self._nursery: trio.Nursery
         self._receiving = trio.CancelScope()
         self._goodbye_deadline = math.inf
@@ -86,6 +102,7 @@ class Lifecycle:
         connection = self._connection
         async with trio.open_nursery() as self._nursery:
             connection.on_closing.append(self._begin_closing)
+            connection.on_refresh = self._wake_up
             connection.outbox.on_busy = self._start_writer
             if not connection.outbox.idle:  # `hello` waits already
                 self._start_writer()
@@ -156,10 +173,11 @@ class Lifecycle:
             await self._wait_for_handler()
         messages = await self._transport.receive()
         connection.received(messages)
+        requests = connection.requests
         for message in messages:
             if isinstance(message, str) and (beat := heartbeat.classify(message)) is not None:
                 self._answer(*beat)
-            else:
+            elif requests is None or not isinstance(message, str) or not requests.take(message):
                 connection.inbox.put(message)
 
     def _answer(self, kind: str, request_id: str | None) -> None:
@@ -218,15 +236,13 @@ class Lifecycle:
     async def _keep_time(self) -> None:
         """Ping, watch for silence, and end the connection with its token: whichever is next."""
         connection, settings = self._connection, self._settings
-        remaining = connection.identity.expires_in()
-        expiry = math.inf if remaining is None else trio.current_time() + remaining
         next_ping = trio.current_time() + settings.WS_HEARTBEAT_SECONDS
+        look_at_token = trio.current_time() + self._token.look()
         while connection.ending is None:
-            await trio.sleep_until(min(next_ping, self._silence_ends(), expiry))
+            await self._sleep_until(min(next_ping, self._silence_ends(), look_at_token))
+            look_at_token = trio.current_time() + self._token.look()
             now = trio.current_time()
-            if now >= expiry:
-                connection.begin_close(CloseCode.UNAUTHORIZED, "token expired", kind=EndingKind.SERVER_CLOSED)
-            elif now >= self._silence_ends():
+            if now >= self._silence_ends():
                 connection.begin_close(CloseCode.HEARTBEAT_TIMEOUT, kind=EndingKind.SERVER_CLOSED)
             elif now >= next_ping:
                 connection.ping_sent()
@@ -234,6 +250,15 @@ class Lifecycle:
                     # Nobody reads, so nobody else would find out that the peer has gone.
                     connection.peer_left(WebSocketDisconnect(ABNORMAL_CLOSURE))
                 next_ping = now + settings.WS_HEARTBEAT_SECONDS
+
+    async def _sleep_until(self, deadline: float) -> None:
+        """Sleep, unless `_wake_up` is called."""
+        with trio.CancelScope(deadline=deadline) as self._nap:
+            await trio.sleep_forever()
+
+    def _wake_up(self) -> None:
+        if self._nap is not None:
+            self._nap.cancel()
 
     def _silence_ends(self) -> float:
         """When a peer that says nothing more has been silent for too long. While it is held up it is not silent."""

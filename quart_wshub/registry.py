@@ -11,9 +11,12 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
-__all__ = ["Member", "Registry"]
+    from quart_wshub.channels import Audience
+
+__all__ = ["Member", "Registry", "Watcher"]
 
 
 class Member(Hashable, Protocol):
@@ -24,6 +27,18 @@ class Member(Hashable, Protocol):
 
     @property
     def user_id(self) -> Hashable: ...
+
+
+class Watcher(Protocol):
+    """Is told of each user's and each topic's first and last member, in the middle of the change. Never raises."""
+
+    def user_came(self, user_id: Hashable) -> None: ...
+
+    def user_left(self, user_id: Hashable) -> None: ...
+
+    def topic_came(self, topic: str) -> None: ...
+
+    def topic_left(self, topic: str) -> None: ...
 
 
 M = TypeVar("M", bound=Member)
@@ -39,7 +54,8 @@ class Registry(Generic[M]):
     Members are kept in the order they came (a `dict` serves as an ordered set), so a user's first is the oldest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watcher: Watcher | None = None) -> None:
+        self._watcher = watcher
         self._by_id: dict[UUID, M] = {}
         self._by_user: dict[Hashable, dict[M, None]] = {}
         self._by_topic: dict[str, dict[M, None]] = {}
@@ -55,8 +71,9 @@ class Registry(Generic[M]):
             msg = f"connection {member.connection_id} is already registered"
             raise ValueError(msg)
         self._by_id[member.connection_id] = member
-        self._by_user.setdefault(member.user_id, {})[member] = None
         self._topics_of[member] = _NO_TOPICS
+        if _enter(self._by_user, member.user_id, member) and self._watcher is not None:
+            self._watcher.user_came(member.user_id)
 
     def remove(self, member: M) -> bool:
         """Take a member out of every index. Idempotent; says whether it was in."""
@@ -64,16 +81,18 @@ class Registry(Generic[M]):
         if topics is None:
             return False
         del self._by_id[member.connection_id]
-        _discard(self._by_user, member.user_id, member)
+        if _discard(self._by_user, member.user_id, member) and self._watcher is not None:
+            self._watcher.user_left(member.user_id)
         for topic in topics:
-            _discard(self._by_topic, topic, member)
+            self._leave_topic(member, topic)
         return True
 
     def subscribe(self, member: M, topic: str) -> bool:
         """Add a member to a topic; idempotent. Says whether it is registered, and so subscribed now."""
         if member not in self._topics_of:
             return False
-        self._by_topic.setdefault(topic, {})[member] = None
+        if _enter(self._by_topic, topic, member) and self._watcher is not None:
+            self._watcher.topic_came(topic)
         topics = self._topics_of[member]
         if isinstance(topics, set):
             topics.add(topic)
@@ -88,8 +107,12 @@ class Registry(Generic[M]):
             return False
         if topic in topics:
             self._topics_of[member] = topics - {topic}
-            _discard(self._by_topic, topic, member)
+            self._leave_topic(member, topic)
         return True
+
+    def _leave_topic(self, member: M, topic: str) -> None:
+        if _discard(self._by_topic, topic, member) and self._watcher is not None:
+            self._watcher.topic_left(topic)
 
     def get(self, connection_id: UUID) -> M | None:
         """The member with this id, if it is registered."""
@@ -110,6 +133,14 @@ class Registry(Generic[M]):
         """A live view of a topic's members, in the order they came. Copy it before anything may change it."""
         return self._by_topic.get(topic, {}).keys()
 
+    def members_of(self, audience: Audience) -> Callable[[], Collection[M]]:
+        """What gives a live view of an audience's members."""
+        if audience is None:
+            return self.everyone
+        if isinstance(audience, str):
+            return lambda: self.of_topic(audience)
+        return lambda: self.of_user(audience[0])
+
     def topics_of(self, member: M) -> frozenset[str]:
         """The topics a member is subscribed to."""
         return frozenset(self._topics_of.get(member, _NO_TOPICS))
@@ -123,8 +154,21 @@ class Registry(Generic[M]):
         return frozenset(self._by_topic)
 
 
-def _discard(index: dict[K, dict[M, None]], key: K, member: M) -> None:
+def _enter(index: dict[K, dict[M, None]], key: K, member: M) -> bool:
+    """Add to an entry; says whether it is a new one."""
+    members = index.get(key)
+    if members is None:
+        index[key] = {member: None}
+        return True
+    members[member] = None
+    return False
+
+
+def _discard(index: dict[K, dict[M, None]], key: K, member: M) -> bool:
+    """Take out of an entry; says whether that was its last member."""
     members = index[key]
     del members[member]
-    if not members:
-        del index[key]
+    if members:
+        return False
+    del index[key]
+    return True

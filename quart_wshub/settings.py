@@ -70,6 +70,9 @@ class WebSocketSettings(BaseSettings):
     WS_CLOSE_TIMEOUT_SECONDS: Seconds = 5.0
     """How long a closing handshake may take, and how long a handler may work on after its peer has left."""
 
+    WS_EXPIRY_NOTICE_SECONDS: Seconds = 30.0
+    """How long before its token expires a client is told with `auth.expiring`, where it is told at all."""
+
     WS_ALLOWED_ORIGINS: Annotated[tuple[str, ...] | None, NoDecode] = None
     """Origins a browser may connect from, e.g. ``https://app.example.com``; comma separated in the environment,
     or a JSON list. `None` or ``*``: any. Clients that send no `Origin` are no browsers and always pass."""

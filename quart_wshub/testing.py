@@ -15,12 +15,15 @@ from __future__ import annotations
 import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import trio
 from pydantic_core import to_json
 
+from quart_wshub.auth import utc_now
+from quart_wshub.blueprint import WALL_CLOCK
 from quart_wshub.close_codes import ABNORMAL_CLOSURE, CloseCode
 from quart_wshub.envelope import RESERVED_TYPES, WSEnvelope, loads
 from quart_wshub.errors import WebSocketDisconnect, WSHubError
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from quart import Quart
+
+    from quart_wshub.auth import WallClock
 
 __all__ = ["HandshakeRejected", "WebSocketClient", "connect"]
 
@@ -169,6 +174,7 @@ async def connect(
     headers: Mapping[str, str] | None = None,
     subprotocols: Sequence[str] = (),
     buffer: float = math.inf,
+    wall_clock: WallClock | None = None,
 ) -> AsyncIterator[WebSocketClient]:
     """Connect to an app's WebSocket route in memory; leaving the block closes the socket and waits for the app.
 
@@ -180,6 +186,8 @@ async def connect(
         subprotocols: offered after `bearer`.
         buffer: messages the network holds for a client that does not receive, before the server's send has to wait.
             With 0 the client is a stuck peer.
+        wall_clock: by which the connection's token expires. If not given, one that starts at the present and goes on as
+            Trio's clock does, so that a token expires under the autojump clock too.
 
     Raises:
         HandshakeRejected: the handshake was answered with an HTTP response.
@@ -189,6 +197,7 @@ async def connect(
     scope = _scope(path, offered, headers or {})
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
+        scope["extensions"][WALL_CLOCK] = wall_clock or _clock_that_follows_trio()
         nursery.start_soon(client._run, app, scope)
         try:
             await client._handshake()
@@ -199,6 +208,11 @@ async def connect(
             client._leave(CloseCode.NORMAL, "")
     if failure is not None:
         raise failure
+
+
+def _clock_that_follows_trio() -> WallClock:
+    wall, began = utc_now(), trio.current_time()
+    return lambda: wall + timedelta(seconds=trio.current_time() - began)
 
 
 def _scope(path: str, offered: Sequence[str], headers: Mapping[str, str]) -> Event:

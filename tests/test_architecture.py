@@ -29,18 +29,21 @@ def layer(name: str, modules: str) -> Layer:
 
 
 LAYERS = (
-    layer("facts", "close_codes envelope errors frame heartbeat settings tokens"),
-    layer("state", "registry rate_limit history presence"),
+    layer("facts", "channels close_codes cluster_wire envelope errors frame frozen heartbeat node_ids settings tokens"),
+    layer("state", "holds registry rate_limit revocations history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
-        "runtime", "batch connection failures fan_out handshake hub inbox lifecycle messages outbox pacing websocket"
+        "runtime",
+        "batch cluster cluster_answers cluster_gaps cluster_interests cluster_limit cluster_queries "
+        "cluster_requests cluster_view complaints connection expiry failures fan_out handshake hub inbox lifecycle messages outbox pacing requests "
+        "websocket",
     ),
     layer(
         "adapters",
         "broker.memory broker.redis transport.asgi transport.compression transport.http2_pipe transport.hypercorn "
         "transport.native transport.parser transport.pipes transport.upgrade transport.worker",
     ),
-    layer("composition", "__init__ __main__ blueprint cli opening takeover testing"),
+    layer("composition", "__init__ __main__ blueprint cli opening readiness serving takeover testing"),
 )
 
 ADAPTERS_SEE_ONLY = frozenset({"facts", "state", "seams", "adapters"})

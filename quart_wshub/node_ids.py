@@ -1,0 +1,35 @@
+"""Connection ids that tell which node a connection is on, so that finding it takes no look-up.
+
+A UUID version 8 (RFC 9562): its first 48 bits are the node, 74 of the others are random, so that nobody guesses one.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from uuid import UUID
+
+__all__ = ["is_node_id", "make_connection_id", "node_of"]
+
+NODE_DIGITS = 12
+
+_NODE_ID = re.compile(rf"[0-9a-f]{{{NODE_DIGITS}}}")
+_VERSION_8 = 0x8 << 76
+_VARIANT = 0b10 << 62
+
+
+def is_node_id(text: object) -> bool:
+    """Whether this may name a node: 12 lower-case hexadecimal digits."""
+    return isinstance(text, str) and _NODE_ID.fullmatch(text) is not None
+
+
+def make_connection_id(node_id: str) -> UUID:
+    """A new id for a connection of this node."""
+    random = secrets.randbits(74)
+    high, low = random >> 62, random & ((1 << 62) - 1)
+    return UUID(int=int(node_id, 16) << 80 | _VERSION_8 | high << 64 | _VARIANT | low)
+
+
+def node_of(connection_id: UUID) -> str | None:
+    """The node a connection is, or was, on; `None` for an id that was made elsewhere."""
+    return connection_id.hex[:NODE_DIGITS] if connection_id.version == 8 else None
