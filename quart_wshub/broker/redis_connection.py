@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import trio
 from quart_wshub.broker.resp import RedisReplyError, ReplyParser, command
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator
 
     from quart_wshub.broker.redis_url import RedisAddress, RedisTarget
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["RedisConnection", "RedisDialer", "RedisLostError"]
 
 READ_BYTES = 65_536
+
+ENDED = "Redis ended the connection"
 
 
 class RedisLostError(Exception):
@@ -36,16 +38,16 @@ class RedisConnection:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise RedisLostError("Redis ended the connection") from error
+            raise RedisLostError(_how_it_ended(error)) from error
 
     async def receive(self) -> list[Any]:
         """Wait for bytes; returns the replies they complete, perhaps none. Redis' errors are among them."""
         try:
             data = await self._stream.receive_some(READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise RedisLostError("Redis ended the connection") from error
+            raise RedisLostError(_how_it_ended(error)) from error
         if not data:
-            raise RedisLostError("Redis ended the connection")
+            raise RedisLostError(ENDED)
         return self._parser.feed(bytes(data))
 
     async def ask(self, *parts: bytes) -> Any:
@@ -60,6 +62,11 @@ class RedisConnection:
         if isinstance(replies[0], RedisReplyError):
             raise replies[0]
         return replies[0]
+
+
+def _how_it_ended(error: Exception) -> str:
+    """TLS' complaints are hidden one level deeper."""
+    return f"TLS failed: {error.__cause__}" if isinstance(error.__cause__, ssl.SSLError) else ENDED
 
 
 class RedisDialer:

@@ -30,7 +30,6 @@ class Subscriptions:
         self._unsettled: set[str] = set()  # what is owed and not confirmed
         self._waiters: dict[str, trio.Event] = {}
         self._closed = False
-        self.gaps = 0
 
     @property
     def wanted(self) -> set[str]:
@@ -92,7 +91,6 @@ class Subscriptions:
         if self._owed and not self._unsettled:
             channels = frozenset(self._owed)
             self._owed.clear()
-            self.gaps += 1
             self._tell_gap(channels)
 
     def close(self) -> None:
