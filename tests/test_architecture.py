@@ -34,9 +34,9 @@ LAYERS = (
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "batch cluster cluster_answers cluster_gaps cluster_interests cluster_limit cluster_queries "
-        "cluster_requests cluster_view complaints connection expiry failures fan_out handshake hub inbox lifecycle messages outbox pacing requests "
-        "websocket",
+        "batch cluster cluster_answers cluster_confirmations cluster_gaps cluster_interests cluster_limit "
+        "cluster_queries cluster_requests cluster_view complaints connection expiry failures fan_out handshake hub "
+        "inbox lifecycle messages outbox pacing requests websocket",
     ),
     layer(
         "adapters",

@@ -20,7 +20,7 @@ from quart_wshub import (
     WebSocketHub,
     WSEnvelope,
 )
-from quart_wshub.testing import connect
+from quart_wshub.testing import WebSocketClient, connect
 from tests.unit.memory import make_app, read_everything
 
 Ending = Callable[[WebSocket, WebSocketConnection, WebSocketHub], Awaitable[object]]
@@ -275,3 +275,62 @@ async def test_a_handler_that_catches_the_disconnect_and_sends_on_stops_nobody_e
         await client.drop()
 
     assert tries == 1000
+
+
+async def leaves(hub: WebSocketHub, client: WebSocketClient) -> None:
+    await client.close()
+
+
+async def vanishes(hub: WebSocketHub, client: WebSocketClient) -> None:
+    await client.drop()
+
+
+async def is_disconnected(hub: WebSocketHub, client: WebSocketClient) -> None:
+    await hub.disconnect(user_id="ann")
+
+
+async def is_revoked(hub: WebSocketHub, client: WebSocketClient) -> None:
+    await hub.revoke("ann")
+
+
+async def is_silent(hub: WebSocketHub, client: WebSocketClient) -> None:
+    await client.closed()
+
+
+async def makes_the_handler_return(hub: WebSocketHub, client: WebSocketClient) -> None:
+    await client.send("return")
+
+
+@pytest.mark.parametrize(
+    ("what_happens", "online"),
+    [
+        (leaves, False),
+        (vanishes, False),
+        (is_disconnected, False),
+        (is_revoked, False),
+        (is_silent, False),
+        (makes_the_handler_return, True),
+    ],
+)
+async def test_in_a_handlers_cleanup_the_user_is_offline_unless_the_handler_ended_by_itself(
+    hub: WebSocketHub,
+    autojump_clock: MockClock,
+    what_happens: Callable[[WebSocketHub, WebSocketClient], Awaitable[None]],
+    online: bool,
+) -> None:
+    seen: list[tuple[frozenset[object], frozenset[str]]] = []
+
+    async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+        await hub.subscribe(connection.connection_id, "news")
+        try:
+            while await ws.receive() != "return":
+                pass
+        finally:
+            seen.append((hub.online_users(), connection.topics))
+
+    async with connect(make_app(handler, hub), token="ann") as client:
+        await wait_all_tasks_blocked()
+        await what_happens(hub, client)
+        await wait_all_tasks_blocked()
+
+    assert seen == [(frozenset({"ann"}), frozenset({"news"})) if online else (frozenset(), frozenset())]

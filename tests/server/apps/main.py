@@ -9,6 +9,7 @@ from quart_trio import QuartTrio
 
 from quart_wshub import WebSocketHub, WebSocketSettings, make_websocket_blueprint
 from tests.server.apps import handlers, resolvers
+from tests.server.apps.asking import make_asking_blueprints
 from tests.server.apps.delivery import make_delivery_blueprint
 from tests.server.apps.introspection import make_introspection_blueprint
 from tests.server.apps.plain import make_plain_blueprint
@@ -43,6 +44,8 @@ app = QuartTrio(__name__)
 app.register_blueprint(make_introspection_blueprint(hub))
 app.register_blueprint(make_delivery_blueprint(hub))
 app.register_blueprint(make_plain_blueprint())
+for blueprint in make_asking_blueprints(hub, settings):
+    app.register_blueprint(blueprint)
 
 for number, (path, handler) in enumerate(ROUTES.items()):
     app.register_blueprint(
