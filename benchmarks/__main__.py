@@ -6,13 +6,14 @@ import argparse
 import fcntl
 import os
 import resource
+import shutil
 import sys
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.measures import MEASURES
+from benchmarks.measures import MEASURES, Measure
 from benchmarks.peers_table import PEERS, Peer
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.report import cpu_rows, rows, table, targets_table, write_json
@@ -94,6 +95,16 @@ def _available(names: list[str]) -> list[Peer]:
     return available
 
 
+def _possible(names: list[str]) -> list[Measure]:
+    possible = []
+    for measure in (MEASURES[name] for name in names):
+        if measure.nodes is not None and shutil.which("redis-server") is None:
+            print(f"skipping {measure.name}: redis-server is not installed", file=sys.stderr)
+        else:
+            possible.append(measure)
+    return possible
+
+
 def _keep(samples: Samples, plan: Plan, rounds: int, name: str) -> None:
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"{name}.json", samples, plan, rounds)
@@ -113,8 +124,7 @@ def main() -> int:
     _pin_generator()
     peers = _available(arguments.peers)
     with _alone():
-        measures = [MEASURES[name] for name in arguments.measures]
-        samples = run(measures, peers, arguments.plan, rounds=rounds, attempts=arguments.attempts)
+        samples = run(_possible(arguments.measures), peers, arguments.plan, rounds=rounds, attempts=arguments.attempts)
     if samples.numbers:
         names = [peer.name for peer in peers]
         print(f"\n{table(rows(samples), names)}")

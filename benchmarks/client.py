@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import socket
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.dialects import ENVELOPES, envelope_frame
+from benchmarks.errors import PeerError
 from benchmarks.frames import CLOSE, PING, PONG, client_frame, frames_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.dialects import Dialect
     from benchmarks.tokens import User
+
+__all__ = ["Address", "Client", "PeerError", "envelope_frame"]
 
 _KEY = base64.b64encode(b"benchmark-client").decode()
 _ACCEPT = base64.b64encode(hashlib.sha1(f"{_KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
 _DEFLATE_OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
-_APP_PONG = client_frame(b'{"type":"pong","data":{}}')
 
 Address = tuple[str, int]
 
 
-class PeerError(Exception):
-    """The server did what no peer of this benchmark may do."""
-
-
-def envelope_frame(kind: str, data: dict[str, Any]) -> bytes:
-    """A ready client frame with an envelope in it."""
-    return client_frame(json.dumps({"type": kind, "data": data}, separators=(",", ":")).encode())
-
-
-def _upgrade_request(address: Address, token: str, deflate: bool) -> bytes:
+def _upgrade_request(address: Address, path: str, deflate: bool) -> bytes:
     host, port = address
     return (
-        f"GET /ws?token={token} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {_KEY}\r\nSec-WebSocket-Version: 13\r\n{_DEFLATE_OFFER if deflate else ''}\r\n"
     ).encode()
 
@@ -44,10 +38,11 @@ def _upgrade_request(address: Address, token: str, deflate: bool) -> bytes:
 class Client:
     """A socket and what it has received but not yet looked at."""
 
-    __slots__ = ("_inflate", "deflate", "inbox", "sock", "upgraded", "user")
+    __slots__ = ("_dialect", "_inflate", "deflate", "inbox", "sock", "upgraded", "user")
 
-    def __init__(self, address: Address, user: User, *, deflate: bool) -> None:
+    def __init__(self, address: Address, user: User, *, deflate: bool, dialect: Dialect = ENVELOPES) -> None:
         self.user = user
+        self._dialect = dialect
         self.inbox = bytearray()
         self.upgraded = False
         self.deflate = False
@@ -55,7 +50,7 @@ class Client:
         self.sock = socket.create_connection(address, timeout=10)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setblocking(False)
-        self.sock.send(_upgrade_request(address, user.token, deflate))
+        self.sock.send(_upgrade_request(address, dialect.path(user.token), deflate))
 
     def receive(self) -> None:
         """Take what is there into the inbox, and check the handshake's answer when it is complete."""
@@ -76,6 +71,8 @@ class Client:
         self._inflate = zlib.decompressobj(-15) if self.deflate else None
         self.inbox[:] = rest
         self.upgraded = True
+        if self._dialect.greeting:
+            self.sock.send(self._dialect.greeting)
 
     def envelopes(self) -> Iterator[dict[str, Any]]:
         """The envelopes received so far; heartbeats are answered and left out."""
@@ -86,11 +83,11 @@ class Client:
             elif frame.opcode == CLOSE:
                 raise PeerError(f"server closed with {int.from_bytes(payload[:2], 'big')} {payload[2:]!r}")
             elif frame.opcode < CLOSE:
-                envelope = json.loads(payload)
-                if envelope["type"] == "ping":
-                    self.sock.send(_APP_PONG)
-                else:
-                    yield envelope
+                heard = self._dialect.hear(payload)
+                if heard.answer is not None:
+                    self.sock.send(heard.answer)
+                if heard.envelope is not None:
+                    yield heard.envelope
 
     def _inflated(self, payload: bytes) -> bytes:
         result: bytes = self._inflate.decompress(payload + b"\x00\x00\xff\xff")

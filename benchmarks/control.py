@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import select
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.client import Address, Client, PeerError, envelope_frame
+from benchmarks.client import Address, Client, PeerError
+from benchmarks.dialects import ENVELOPES
 from benchmarks.tokens import User, user
+
+if TYPE_CHECKING:
+    from benchmarks.dialects import Dialect
 
 
 class Control:
     """A client for requests and their answers."""
 
-    def __init__(self, address: Address, who: User | None = None) -> None:
-        self._client = Client(address, who or user(0), deflate=False)
+    def __init__(self, address: Address, who: User | None = None, dialect: Dialect = ENVELOPES) -> None:
+        self._client = Client(address, who or user(0), deflate=False, dialect=dialect)
+        self._dialect = dialect
         self._poll = select.poll()
         self._poll.register(self._client.sock, select.POLLIN)
         self._answers: list[dict[str, Any]] = []
@@ -22,7 +27,7 @@ class Control:
 
     def send(self, kind: str, **data: Any) -> None:
         """Send one envelope."""
-        self._client.sock.send(envelope_frame(kind, data))
+        self._client.sock.send(self._dialect.frame(kind, data))
 
     def expect(self, kind: str, timeout: float = 60) -> dict[str, Any]:
         """The `data` of the next envelope of that type; others are skipped."""
@@ -32,6 +37,12 @@ class Control:
             if envelope["type"] == kind:
                 data: dict[str, Any] = envelope["data"]
                 return data
+
+    def worker(self) -> int:
+        """The process id of the worker that has this connection."""
+        self.send("bench.where")
+        pid: int = self.expect("bench.here")["pid"]
+        return pid
 
     def close(self) -> None:
         """Let go of the socket."""

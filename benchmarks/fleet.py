@@ -12,12 +12,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.client import Address, Client, PeerError, envelope_frame
+from benchmarks.client import Address, Client, PeerError
+from benchmarks.dialects import ENVELOPES
 from benchmarks.frames import count_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.dialects import Dialect
     from benchmarks.tokens import User
 
 HANDSHAKES_IN_FLIGHT = 50
@@ -28,8 +30,9 @@ PATIENCE_SECONDS = 60.0
 class Fleet:
     """Client sockets by descriptor. A context manager; leaving it closes them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect = ENVELOPES) -> None:
         self.clients: dict[int, Client] = {}
+        self._dialect = dialect
         self._epoll = select.epoll()
         self._buffer = bytearray(1 << 18)
 
@@ -56,7 +59,7 @@ class Fleet:
         start = time.perf_counter()
         while waiting or pending:
             while waiting and len(pending) < HANDSHAKES_IN_FLIGHT:
-                pending.add(self._add(Client(address, waiting.popleft(), deflate=deflate)))
+                pending.add(self._add(Client(address, waiting.popleft(), deflate=deflate, dialect=self._dialect)))
             for client in self.pump(PATIENCE_SECONDS):
                 if client.upgraded:
                     pending.discard(client.sock.fileno())
@@ -67,6 +70,13 @@ class Fleet:
         self.clients[fd] = client
         self._epoll.register(fd, select.EPOLLIN)
         return fd
+
+    def drop(self, client: Client) -> None:
+        """Close one socket without a closing handshake."""
+        fd = client.sock.fileno()
+        self._epoll.unregister(fd)
+        del self.clients[fd]
+        client.sock.close()
 
     def pump(self, timeout: float) -> Iterator[Client]:
         """Receive once on every readable socket, and yield those clients."""
@@ -80,7 +90,7 @@ class Fleet:
 
     def subscribe(self, topic: str) -> None:
         """Subscribe every client and wait for all acknowledgements; afterwards nothing is on the wire."""
-        frame = envelope_frame("subscribe", {"topic": topic})
+        frame = self._dialect.frame("subscribe", {"topic": topic})
         for client in self.clients.values():
             client.sock.send(frame)
         self.each_receives("bench.subscribed")
@@ -96,6 +106,16 @@ class Fleet:
                         missing.remove(client.sock.fileno())
                         last = envelope
         return last
+
+    def workers_of(self, clients: list[Client]) -> list[tuple[Client, int]]:
+        """Ask these clients' server where they are: the process id of each one's worker."""
+        for client in clients:
+            client.sock.send(self._dialect.frame("bench.where", {}))
+        found: list[tuple[Client, int]] = []
+        while len(found) < len(clients):
+            for client in self.pump(PATIENCE_SECONDS):
+                found += [(client, envelope["data"]["pid"]) for envelope in client.envelopes() if _is_here(envelope)]
+        return found
 
     def next_size(self) -> int:
         """Wait for one message on every socket, all of the same length. Returns that length, in bytes on the wire."""
@@ -161,6 +181,10 @@ class Fleet:
         if not ready:
             raise PeerError(f"nothing arrived for {PATIENCE_SECONDS} s")
         return [fd for fd, _events in ready]
+
+
+def _is_here(envelope: dict[str, Any]) -> bool:
+    return bool(envelope["type"] == "bench.here")
 
 
 def _check_equal(got: dict[int, int], each: int, what: str) -> None:

@@ -14,6 +14,12 @@ spread, so that all peers deliver the same payload. The types, from the client's
 - `bench.stall {"seconds"}`: answered after that time with `bench.stalled {"seconds", "cpu_seconds"}`, the event loop's
   longest stall.
 
+Where a server is several processes, also:
+
+- `bench.where {}`: answered with `bench.here {"pid"}`, the process that has this connection.
+- `bench.stamp {"topic", "text"}`: one broadcast of `bench.stamped {"at", "text"}` to the topic, then `bench.done {}` to
+  the sender. `at` is `time.perf_counter_ns()` right before the broadcast; on Linux all processes share that clock.
+
 This module imports nothing, since the peers must not pay for each other's dependencies.
 """
 
@@ -31,6 +37,9 @@ SECRET_VARIABLE: Final = "BENCH_SECRET"
 HEARTBEAT_VARIABLE: Final = "WS_HEARTBEAT_SECONDS"
 TIMEOUT_VARIABLE: Final = "WS_HEARTBEAT_TIMEOUT_SECONDS"
 """The environment of a peer. The heartbeat's names are those of the two hubs' own settings."""
+
+REDIS_VARIABLE: Final = "BENCH_REDIS_URL"
+"""Set where the server shall be a node among others."""
 
 
 def message(seq: int, text: str) -> dict[str, Any]:

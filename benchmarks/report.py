@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = (
     "hypercorn", "quart", "quart-trio", "trio", "pydantic", "PyJWT", "tempest-fastapi-sdk", "fastapi", "uvicorn",
-    "uvloop", "websockets", "picows",
+    "uvloop", "websockets", "picows", "coredis", "python-socketio", "channels", "channels_redis", "daphne", "redis",
 )  # fmt: skip
 
 

@@ -49,8 +49,11 @@ class Samples:
 
 
 def disturbance(numbers: Numbers) -> float:
-    """The larger share of the time in which server or generator waited for a core; 0 where that was not watched."""
-    return max(numbers.get("server_waited", 0.0), numbers.get("generator_waited", 0.0))
+    """The larger share of the time in which server or generator waited for a core; 0 where that was not watched.
+
+    Where they share all cores, the share of the machine that others took.
+    """
+    return max(numbers.get(key, 0.0) for key in ("server_waited", "generator_waited", "others_cpu"))
 
 
 def run(measures: list[Measure], peers: list[Peer], plan: Plan, *, rounds: int, attempts: int) -> Samples:
@@ -64,7 +67,7 @@ def run(measures: list[Measure], peers: list[Peer], plan: Plan, *, rounds: int, 
 
 
 def _able(peers: list[Peer], measure: Measure) -> Iterator[Peer]:
-    return (peer for peer in peers if peer.only is None or measure.kind in peer.only)
+    return (peer for peer in peers if peer.takes_part(measure.kind, nodes=measure.nodes is not None))
 
 
 def _sample(samples: Samples, measure: Measure, peer: Peer, plan: Plan, number: int, attempts: int) -> None:
@@ -90,11 +93,11 @@ def _least_disturbed(measure: Measure, peer: Peer, plan: Plan, number: int, atte
 
 def _measure_once(measure: Measure, peer: Peer, plan: Plan, number: int) -> Numbers:
     label = f"{measure.name}-{peer.name}-{number}"
-    with Server(peer, label, heartbeat_seconds=measure.heartbeat_seconds(plan)) as server:
+    with Server(peer, label, heartbeat_seconds=measure.heartbeat_seconds(plan), nodes=measure.nodes) as server:
         return measure.run(server, plan)
 
 
 def _shown(measure: Measure, numbers: Numbers) -> str:
     shown = ", ".join(f"{numbers[metric.key]:,.4g} {metric.unit}" for metric in measure.metrics)
     waited = disturbance(numbers)
-    return f"{shown} (DISTURBED: waited {waited:.0%} for a core)" if waited > _DISTURBED else shown
+    return f"{shown} (DISTURBED: {waited:.0%} of the time)" if waited > _DISTURBED else shown

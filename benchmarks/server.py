@@ -1,75 +1,47 @@
-"""One peer's server process: started on its own core, watched, and gone at the end whatever happens."""
+"""One peer's server: started on its own core, with the Redis it needs, and gone at the end whatever happens."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import signal
-import socket
-import subprocess
-import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.client import Address, PeerError
-from benchmarks.peers_table import ROOT, Peer
+from benchmarks.child import LOGS, ROOT, Child, free_port
 from benchmarks.processes import CoreTime, core_time, resident_bytes, tree
-from benchmarks.protocol import HEARTBEAT_VARIABLE, SECRET_VARIABLE, TIMEOUT_VARIABLE
+from benchmarks.protocol import HEARTBEAT_VARIABLE, REDIS_VARIABLE, SECRET_VARIABLE, TIMEOUT_VARIABLE
 from benchmarks.tokens import SECRET
+
+if TYPE_CHECKING:
+    from benchmarks.client import Address
+    from benchmarks.measures.base import Nodes
+    from benchmarks.peers_table import Peer
+
+__all__ = ["GENERATOR_CORE", "LOGS", "SERVER_CORE", "Server"]
 
 SERVER_CORE = 0
 GENERATOR_CORE = 1
-LOGS = Path(__file__).resolve().parent / "logs"
+ALL_CORES = os.sched_getaffinity(0)
 
-_START_SECONDS = 30.0
-_STOP_SECONDS = 3.0
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def _in_child() -> None:
-    """Own core, and death together with the load generator even if that is killed outright."""
-    os.sched_setaffinity(0, {SERVER_CORE})
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+_REDIS = ("redis-server", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port")
 
 
 class Server:
-    """A context manager around the process. Its output goes to `logs/<label>.log`."""
+    """A context manager around the processes. Their output goes to `logs/<label>.log` and `logs/<label>-redis.log`."""
 
-    def __init__(self, peer: Peer, label: str, *, heartbeat_seconds: int) -> None:
-        self.address: Address = ("127.0.0.1", _free_port())
-        LOGS.mkdir(exist_ok=True)
-        self._log = LOGS / f"{label}.log"
-        environment = {
-            **os.environ,
-            SECRET_VARIABLE: SECRET,
-            HEARTBEAT_VARIABLE: str(heartbeat_seconds),
-            TIMEOUT_VARIABLE: str(heartbeat_seconds + 3600),
-            "PYTHONPATH": str(ROOT),
-            "NODE_ENV": "production",
-        }
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                peer.arguments(self.address[1]),
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_in_child,
-            )
+    def __init__(self, peer: Peer, label: str, *, heartbeat_seconds: int, nodes: Nodes | None = None) -> None:
+        self.address: Address = ("127.0.0.1", free_port())
+        self.dialect = peer.dialect
+        self.redis_url = ""
+        self._peer = peer
+        self._label = label
+        self._heartbeat_seconds = heartbeat_seconds
+        self._nodes = nodes
+        self._children: list[Child] = []
 
     def __enter__(self) -> Server:
         try:
-            self._wait_until_listening()
+            if self._nodes is not None and self._peer.redis:
+                self._start_redis(pinned=self._nodes.pinned)
+            self._start()
         except BaseException:
             self.stop()
             raise
@@ -80,33 +52,39 @@ class Server:
 
     def resident_bytes(self) -> int:
         """Resident memory of the server's processes."""
-        return resident_bytes(self._process.pid)
+        return sum(resident_bytes(child.pid) for child in self._children)
 
     def core_time(self) -> CoreTime:
-        """What the server's processes got of their core so far."""
-        return core_time(tree(self._process.pid))
+        """What the server's processes, Redis among them, got of their cores so far."""
+        return core_time(process for child in self._children for process in tree(child.pid))
 
     def stop(self) -> None:
-        """End the whole process group: asked first, killed then."""
-        self._signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_SECONDS)
-        self._signal(signal.SIGKILL)
-        self._process.wait()
+        """End everything, Redis last."""
+        while self._children:
+            self._children.pop().stop()
 
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+    def _start_redis(self, *, pinned: bool) -> None:
+        port = free_port()
+        cores = {GENERATOR_CORE} if pinned else ALL_CORES
+        redis = Child((*_REDIS, str(port)), f"{self._label}-redis", cores=cores)
+        self._children.append(redis)
+        redis.wait_until_listening(("127.0.0.1", port))
+        self.redis_url = f"redis://127.0.0.1:{port}/0"
 
-    def _wait_until_listening(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise PeerError(f"server ended at once, see {self._log}: {self._log_tail()}")
-            with contextlib.suppress(ConnectionError), socket.create_connection(self.address, timeout=1):
-                return
-            time.sleep(0.05)
-        raise PeerError(f"server does not listen after {_START_SECONDS} s, see {self._log}")
+    def _start(self) -> None:
+        workers, pinned = (self._nodes.workers, self._nodes.pinned) if self._nodes else (1, True)
+        arguments = self._peer.arguments(self.address[1], workers)
+        cores = {SERVER_CORE} if pinned else ALL_CORES
+        server = Child(arguments, self._label, cores=cores, environment=self._environment())
+        self._children.append(server)
+        server.wait_until_listening(self.address)
 
-    def _log_tail(self) -> str:
-        return self._log.read_text(errors="replace")[-500:]
+    def _environment(self) -> dict[str, str]:
+        return {
+            SECRET_VARIABLE: SECRET,
+            HEARTBEAT_VARIABLE: str(self._heartbeat_seconds),
+            TIMEOUT_VARIABLE: str(self._heartbeat_seconds + 3600),
+            REDIS_VARIABLE: self.redis_url,
+            "PYTHONPATH": str(ROOT),
+            "NODE_ENV": "production",
+        }

@@ -33,6 +33,11 @@ def _fanout_targets() -> list[Target]:
     return [*plain, *node, *(Target(f"deflate-{shape}", key, "tempest", 5.0) for shape in shapes)]
 
 
+def _workers_targets() -> list[Target]:
+    measures = [name for name in MEASURES if name.startswith("workers-")]
+    return [Target(name, "deliveries_per_second", peer, 3.0) for name in measures for peer in ("socketio", "channels")]
+
+
 TARGETS = (
     *_fanout_targets(),
     Target("inbound", "messages_per_second", "tempest", 1.8),
@@ -42,6 +47,9 @@ TARGETS = (
     Target("handshakes", "handshakes_per_second", "tempest", 1.0),
     Target("idle", "stall_milliseconds", None, 10.0),
     Target("burst-topic", "messages_per_second", None, 1_000_000),
+    Target("nodes-latency", "p50_times_hop", None, 1.5),
+    Target("nodes-latency", "p99_times_hop", None, 1.5),
+    *_workers_targets(),
 )
 
 

@@ -1,9 +1,10 @@
 """Delivery to many sockets: in one order, in slices, and in few system calls when publications come thick and fast.
 
 A publication on its own is written to its sockets at once. Where the next one for the same sockets follows within a
-millisecond, or while that one is still being written, it is held back until nothing else is to be done, and for at most a millisecond; all that came meanwhile
-goes out as one piece of bytes, made once and written once per socket. On a loopback socket a write costs about ten
-times what everything else of a delivery does, so this is what makes floods fast; it also makes fewer packets.
+millisecond, or while that one is still being written, it is held back until nothing else is to be done, and for at
+most a millisecond; all that came meanwhile goes out as one piece of bytes, made once and written once per socket. On a
+loopback socket a write costs about ten times what everything else of a delivery does, so this is what makes floods
+fast; it also makes fewer packets.
 
 Nobody can tell the difference but by the clock: every other fan-out waits for what was held back before it, and before
 a handler sends to its own socket, or a connection is closed, that one socket is served ahead of the others.

@@ -38,12 +38,26 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Nodes:
+    """One hub made of several processes behind one port, over a Redis of its own.
+
+    Attributes:
+        pinned: whether the server has a core for itself, as elsewhere, and Redis shares the load generator's. If not,
+            all three share all cores.
+    """
+
+    workers: int
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """One thing that is measured.
 
     Attributes:
         kind: what a peer must be able to do; peers that can only do some things name these.
         heartbeat_seconds: the server's setting; an hour where a heartbeat would only disturb exact byte counts.
+        nodes: `None` for one process without Redis; others are left to peers that can be several nodes of one.
     """
 
     name: str
@@ -52,6 +66,7 @@ class Measure:
     metrics: tuple[Metric, ...]
     run: Callable[[Server, Plan], Numbers]
     heartbeat_seconds: Callable[[Plan], int] = lambda _plan: 3600
+    nodes: Nodes | None = None
 
 
 def text_of(size: int) -> str:

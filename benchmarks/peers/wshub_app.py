@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import time
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import trio
 from quart_trio import QuartTrio
 
 from benchmarks.peers.common import burst_texts, longest_stall, user_of_token
-from benchmarks.protocol import ACK_EVERY, message
+from benchmarks.protocol import ACK_EVERY, REDIS_VARIABLE, message
 from quart_wshub import (
     WebSocketConnection,
     WebSocketHub,
@@ -18,8 +20,22 @@ from quart_wshub import (
     make_websocket_blueprint,
 )
 
+if TYPE_CHECKING:
+    from quart_wshub.broker.base import Broker
+
+
+def broker() -> Broker | None:
+    """None, unless this shall be one node of several."""
+    url = os.environ.get(REDIS_VARIABLE)
+    if not url:
+        return None
+    from quart_wshub.broker.redis import RedisBroker  # needs coredis, which a single node does without
+
+    return RedisBroker(url)
+
+
 settings = WebSocketSettings()
-hub = WebSocketHub(max_per_user=settings.WS_MAX_CONNECTIONS_PER_USER)
+hub = WebSocketHub(max_per_user=settings.WS_MAX_CONNECTIONS_PER_USER, broker=broker())
 
 
 async def bearer_resolver(token: str) -> UUID | None:
@@ -59,8 +75,14 @@ async def handler(ws: Any, connection: WebSocketConnection, hub: WebSocketHub) -
             case "subscribe":
                 await hub.subscribe(connection.connection_id, data["topic"])
                 await ws.send_envelope(WSEnvelope(type="bench.subscribed", data=data))
+            case "bench.where":
+                await ws.send_envelope(WSEnvelope(type="bench.here", data={"pid": os.getpid()}))
             case "bench.fanout":
                 await fanout(**data)
+                await ws.send_envelope(WSEnvelope(type="bench.done"))
+            case "bench.stamp":
+                stamped = WSEnvelope(type="bench.stamped", data={"at": time.perf_counter_ns(), "text": data["text"]})
+                await hub.broadcast(stamped, topic=data["topic"])
                 await ws.send_envelope(WSEnvelope(type="bench.done"))
             case "bench.burst":
                 for text in burst_texts(**data):
