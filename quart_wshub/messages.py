@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from pydantic import BaseModel
 
+from quart_wshub.asyncapi import asyncapi
 from quart_wshub.builtin_routes import BuiltIns
 from quart_wshub.dispatch import Dispatcher, Plan
 from quart_wshub.errors import ConfigurationError
@@ -26,6 +27,7 @@ from quart_wshub.message_route import BoundRoute, Route, Sent, check_options, ch
 from quart_wshub.topic_policy import SubscribePolicy, TopicPolicies
 
 if TYPE_CHECKING:
+    from quart_wshub.asyncapi import AsyncAPIOptions
     from quart_wshub.auth import BearerResolver
     from quart_wshub.connection import WebSocketConnection
     from quart_wshub.hub import WebSocketHub
@@ -239,6 +241,21 @@ class MessageRouter:
     def sent(self) -> Mapping[str, Sent]:
         """What the server was said to send, by type."""
         return MappingProxyType(dict(self._sent))
+
+    def asyncapi(
+        self, *, path: str = "/ws", settings: WebSocketSettings | None = None, **options: Unpack[AsyncAPIOptions]
+    ) -> dict[str, Any]:
+        """All messages, the built-in ones too, as an AsyncAPI 3.0.0 document, ready for `json.dump`.
+
+        Args:
+            path: of the WebSocket route, as Quart has it: ``/ws/<room>``.
+            settings: leaves out what they switch off, such as `?token=`. `None`: the defaults.
+            options: what it shall say besides: `title`, `version`, `description`, `host`, `secure`.
+
+        Raises:
+            ConfigurationError: a model has no JSON schema, or an annotation names something that is not defined.
+        """
+        return asyncapi(self, path=path, settings=settings, **options)
 
     def __repr__(self) -> str:
         return f"<MessageRouter {', '.join([*self._routes, *self._waiting]) or 'empty'}>"

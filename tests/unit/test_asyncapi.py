@@ -25,6 +25,15 @@ def test_the_app_names_it() -> None:
     assert document["info"] == {"title": "Chat", "version": "2.1", "description": "*Talk.*"}
 
 
+def test_a_router_describes_itself() -> None:
+    settings = make_settings(WS_HELLO=False)
+
+    assert messages.asyncapi() == asyncapi(messages)
+    assert messages.asyncapi(path="/live", settings=settings, title="Chat", host="a.example") == asyncapi(
+        messages, path="/live", settings=settings, title="Chat", host="a.example"
+    )
+
+
 def test_without_a_host_there_is_no_server_and_every_operation_needs_a_token() -> None:
     document = asyncapi(messages)
 

@@ -207,6 +207,18 @@ def test_help_tells_the_exit_status(run: Run, arguments: list[str]) -> None:
     assert "1 where --check finds a difference" in " ".join(out.split())
 
 
+def test_the_pages_example_is_an_app(run: Run, elsewhere: Path) -> None:
+    page = (ROOT / "docs" / "describe.md").read_text()
+    (elsewhere / "cli_page.py").write_text(page.split("```python\n")[1].split("```")[0])
+
+    status, out, _ = run("types", "cli_page:messages")
+
+    assert status == 0
+    assert '  /** Say something in a room. */\n  "chat.send": ChatSend;\n' in out
+    assert '  "chat.send": ChatSent;\n' in out
+    assert '  | "room_full";\n' in out
+
+
 def test_it_can_be_run_as_a_module(elsewhere: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "quart_wshub", "types", "cli_app:Inner.messages", "-o", "out.ts"],
