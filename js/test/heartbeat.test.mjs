@@ -80,6 +80,16 @@ test("without figures the silence may last as long as the option says", async ()
   assert.equal(hub.state, "waiting");
 });
 
+test("a hello that was not waited for still says how long", async () => {
+  const hub = await openClient({ hello: false });
+  FakeWebSocket.last.hello(HELLO);
+  assert.equal(hub.connectionId, "c");
+  await clock.advance(5_999);
+  assert.equal(hub.state, "open");
+  await clock.advance(1);
+  assert.equal(hub.state, "waiting");
+});
+
 test("a server that allows a month of silence is not given up at once", async () => {
   const hub = await openClient();
   FakeWebSocket.last.end(1006);

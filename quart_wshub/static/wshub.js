@@ -215,25 +215,30 @@ export class WSHubClient {
       // The browser's own words would quote the token.
       return this.#stop({ reason: "invalid", message: "no WebSocket takes this url, or this token as a subprotocol" });
     }
+    this.#silence = this.#options.heartbeatTimeout;
     const { socket } = link;
-    socket.onopen = () => this.#options.hello || this.#greeted(link, {});
+    socket.onopen = () => this.#options.hello || this.#greeted(link);
     socket.onmessage = ({ data }) => this.#receive(link, data);
     socket.onclose = ({ code, reason }) => this.#closed(link, code, reason);
     socket.onerror = noop; // the close that follows tells
   }
 
   /** The first message: only now is the token accepted. */
-  async #greeted(link, { connection_id: id = null, heartbeat_timeout_seconds: seconds }) {
+  async #greeted(link) {
     link.live = true;
-    this.connectionId = id;
     this.#renew = false;
-    this.#silence = seconds > 0 ? seconds * 1000 : this.#options.heartbeatTimeout;
     this.#lastSeen = Date.now();
     this.#cancel("connect");
     this.#after("stable", this.#options.backoff.stable, () => (this.#failures = 0));
     this.#expectWithin(this.#silence);
     await this.#restoreTopics(link);
     if (link === this.#link) this.#opened();
+  }
+
+  #introduced({ connection_id: id = null, heartbeat_timeout_seconds: seconds }) {
+    this.connectionId = id;
+    if (seconds > 0) this.#silence = seconds * 1000;
+    this.#expectWithin(this.#silence);
   }
 
   #opened() {
@@ -358,7 +363,8 @@ export class WSHubClient {
     this.#heard = link.heard = true;
     const message = this.#parse(text);
     if (!message) return;
-    if (!link.live) this.#greeted(link, message.type === "hello" ? message.data : {});
+    if (message.type === "hello") this.#introduced(message.data);
+    if (!link.live) this.#greeted(link);
     const { type, request_id: id } = message;
     if (type === "ping") link.socket.send(encode("pong", {}, id));
     else if (type === "pong") return;
