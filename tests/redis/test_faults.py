@@ -303,6 +303,7 @@ async def test_redis_that_starts_later_than_the_app() -> None:
             redis.start()
             await ready(one, two)
 
+            assert one.heard.gaps == [{"a"}]
             assert two.heard.gaps == [{"b"}]
             await assert_works(one, two)
 
