@@ -112,7 +112,7 @@ class BrokerFactory(Protocol):
 async def eventually(probe: Callable[[], object], *, timeout: float = NEVER_SECONDS) -> None:
     """Wait until something is so; what `probe` returns may be awaitable."""
     with trio.move_on_after(timeout):
-        while not await _result_of(probe):
+        while not await _result_of(probe):  # noqa: ASYNC110 - it happens in another process
             await trio.sleep(0.002)
     assert await _result_of(probe)
 

@@ -6,7 +6,7 @@ written follows from the answer.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from quart_wshub.broker.redis_publisher import Publisher
 
 __all__ = ["NodeRecords"]
+
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 BEATS_TO_LIVE = 3
 
@@ -49,8 +51,12 @@ class NodeRecords:
     async def keep_up(self) -> None:
         """Renew the record for good. What fails is tried again at the next beat, which is soon enough."""
         while True:
-            with suppress(BrokerUnavailableError):
+            try:
                 await self._beat()
+            except BrokerUnavailableError:
+                pass
+            except Exception:
+                log.exception("broker: the record of this node could not be renewed")
             await trio.sleep(self._beat_seconds)
 
     def remember(self) -> None:

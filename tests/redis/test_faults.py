@@ -196,6 +196,21 @@ async def test_paused_redis(redis: RedisProcess) -> None:
         await assert_works(one, two)
 
 
+async def test_a_link_that_goes_dead_without_a_word(redis: RedisProcess) -> None:
+    async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy)) as (one,):
+        await one.listen("a")
+        await ready(one)
+        proxy.swallowing = True
+        one.broker.post("a", b"swallowed")
+        with trio.fail_after(2 * TIMEOUT + 0.3):
+            # Given up is what was on its way, hence both connections were.
+            await eventually(lambda: one.broker.statistics().lost == 1)
+            await eventually(lambda: proxy.open_connections == 0 or proxy.accepted >= 4)
+        proxy.swallowing = False
+        await ready(one)
+        assert one.heard.gap_channels == {"a"}
+
+
 async def test_redis_that_refuses_more_clients(redis: RedisProcess, caplog: pytest.LogCaptureFixture) -> None:
     async with two_nodes(redis) as (one, two):
         with redis.session() as command:
