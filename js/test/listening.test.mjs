@@ -169,11 +169,19 @@ test("without onError failures go to reportError, or to the console; and one tha
 test("a listener that is added while others are called hears the next message", async () => {
   const hub = await openClient();
   const heard = [];
-  hub.once("news", () => hub.on("news", ({ n }) => heard.push(n)));
+  const off = hub.on("news", () => {
+    hub.on("news", ({ n }) => heard.push(n));
+    hub.onAny(({ data }) => heard.push(`any ${data.n}`));
+  });
+  const offAny = hub.onAny(() => {
+    hub.onAny(() => heard.push("late"));
+    offAny();
+  });
   FakeWebSocket.last.say("news", { n: 1 });
+  off();
   FakeWebSocket.last.say("news", { n: 2 });
 
-  assert.deepEqual(heard, [2]);
+  assert.deepEqual(heard, ["any 1", 2, "any 2", "late"]);
 });
 
 test("a listener may take itself and others off while it is called", async () => {

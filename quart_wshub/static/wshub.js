@@ -569,7 +569,7 @@ export class WSHubClient {
       if (!TRANSIENT.has(error.code) || tries >= SUBSCRIBE_TRIES) return this.#lose(record, error);
       const wait = (error.details[0]?.retry_after_seconds ?? 0) * 1000 + this.#delay(0, tries);
       await new Promise((resolve) => this.#after(record, wait, resolve));
-      if (current()) return this.#establish(link, record, tries + 1);
+      return this.#establish(link, record, tries + 1);
     }
   }
 

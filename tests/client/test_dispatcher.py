@@ -27,7 +27,7 @@ def test_replies(client: NodeClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message_type", "data", "code"),
+    ("asked", "data", "code"),
     [
         ("echo", {"times": 0}, "invalid_data"),
         ("nonsense", {}, "unknown_type"),
@@ -35,9 +35,9 @@ def test_replies(client: NodeClient) -> None:
         ("subscribe", {}, "invalid_data"),
     ],
 )
-def test_errors(client: NodeClient, message_type: str, data: object, code: str) -> None:
+def test_errors(client: NodeClient, asked: str, data: object, code: str) -> None:
     with pytest.raises(CallError) as failure:
-        client.call("request", message_type, data)
+        client.call("request", asked, data)
     assert failure.value.code == code
 
 
