@@ -263,6 +263,23 @@ async def test_redis_without_memory_still_publishes_and_does_not_pretend_to_know
         await eventually(lambda: comes_to_know(two, {one.broker.node_id, two.broker.node_id}))
 
 
+async def test_who_was_there_before_redis_lost_its_memory_counts_until_all_had_time_to_return(
+    redis: RedisProcess,
+) -> None:
+    async with run_proxy(redis.port) as proxy, running(make_broker(redis), make_broker(redis, proxy)) as (one, two):
+        both = {one.broker.node_id, two.broker.node_id}
+        await eventually(lambda: knows(one, both))
+        proxy.refusing = True
+        redis.kill()
+        await unready(one, two)
+        await trio.sleep(0.7)  # more than three beats
+        redis.start()
+        await ready(one)
+
+        assert await one.broker.nodes() == both
+        await eventually(lambda: knows(one, {one.broker.node_id}))
+
+
 async def comes_to_know(node: Node, names: set[str]) -> bool:
     try:
         return await knows(node, names)
