@@ -48,7 +48,10 @@ class RedisConnection:
             raise RedisLostError(_how_it_ended(error)) from error
         if not data:
             raise RedisLostError(ENDED)
-        return self._parser.feed(bytes(data))
+        try:
+            return self._parser.feed(bytes(data))
+        except Exception as error:
+            raise RedisLostError("what answers there is not a Redis") from error
 
     async def ask(self, *parts: bytes) -> Any:
         """Send one command and wait for its reply, while nobody else uses the connection.
@@ -105,11 +108,21 @@ class RedisDialer:
         # Redis ends a connection without TLS' goodbye.
         return trio.SSLStream(stream, self._ssl_context, server_hostname=address.host, https_compatible=True)
 
+    @staticmethod
+    def _without_arguments(text: str) -> str:
+        """A server that does not know the command (Redis 5) repeats its arguments, the password among them."""
+        if "unknown command" in text.lower():
+            return "it does not know HELLO; Redis 6.2 is the oldest that will do"
+        return text
+
     async def _greet(self, connection: RedisConnection) -> None:
         target = self._target
         login: list[bytes] = []
         if target.password is not None or target.username is not None:
             login = [b"AUTH", (target.username or "default").encode(), (target.password or "").encode()]
-        await connection.ask(b"HELLO", b"3", *login, b"SETNAME", self._name)
+        try:
+            await connection.ask(b"HELLO", b"3", *login, b"SETNAME", self._name)
+        except RedisReplyError as error:
+            raise RedisReplyError(self._without_arguments(str(error))) from None
         if target.db:
             await connection.ask(b"SELECT", str(target.db).encode())

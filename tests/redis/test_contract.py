@@ -101,6 +101,8 @@ async def test_what_redis_does_not_permit_is_refused_once_and_disturbs_nothing_e
             await eventually(lambda: one.heard.messages)
 
             assert one.broker.statistics().lost == 4
+            errors = redis.command("INFO", "errorstats").decode()
+            assert int(errors.partition("NOPERM:count=")[2].split()[0]) == 4  # markers wait for better times
             assert len([record for record in caplog.records if "refused" in record.message]) == 1
 
 

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from tests.harness.proxy import Proxy
     from tests.harness.redis import RedisProcess
 
-TIMEOUT = 0.6
+TIMEOUT = 1.0
+
+MARGIN = 0.7
+"""For a busy machine."""
 
 
 def make_broker(redis: RedisProcess, proxy: Proxy | None = None, **options: Any) -> RedisBroker:
@@ -66,7 +69,7 @@ async def assert_works(one: Node, two: Node) -> None:
 async def assert_answers_in_time(node: Node) -> None:
     """Every call that waits for Redis fails within the timeout."""
     for call in (lambda: node.broker.publish("a", b""), node.broker.nodes):
-        with trio.fail_after(TIMEOUT + 0.3), pytest.raises(BrokerUnavailableError):
+        with trio.fail_after(TIMEOUT + MARGIN), pytest.raises(BrokerUnavailableError):
             await call()
 
 
@@ -184,7 +187,7 @@ async def test_paused_redis(redis: RedisProcess) -> None:
         redis.pause()
         two.broker.listen("new")
         await assert_answers_in_time(one)
-        with trio.fail_after(TIMEOUT + 0.3):
+        with trio.fail_after(TIMEOUT + MARGIN):
             assert not await two.broker.listening("new")
         await unready(one, two)
 
@@ -202,7 +205,7 @@ async def test_a_link_that_goes_dead_without_a_word(redis: RedisProcess) -> None
         await ready(one)
         proxy.swallowing = True
         one.broker.post("a", b"swallowed")
-        with trio.fail_after(2 * TIMEOUT + 0.3):
+        with trio.fail_after(2 * TIMEOUT + MARGIN):
             # Given up is what was on its way, hence both connections were.
             await eventually(lambda: one.broker.statistics().lost == 1)
             await eventually(lambda: proxy.open_connections == 0 or proxy.accepted >= 4)
@@ -228,7 +231,10 @@ async def test_redis_that_refuses_more_clients(redis: RedisProcess, caplog: pyte
 
 
 async def test_slow_redis(redis: RedisProcess) -> None:
-    async with run_proxy(redis.port) as proxy, running(*(make_broker(redis, proxy) for _ in "12")) as (one, two):
+    async with (
+        run_proxy(redis.port) as proxy,
+        running(*(make_broker(redis, proxy, timeout=3.0) for _ in "12")) as (one, two),
+    ):
         proxy.delay = 0.08
         await two.listen("b")
         await ready(one, two)
@@ -277,7 +283,7 @@ async def test_killed_connections(redis: RedisProcess, kind: str) -> None:
 
 async def test_a_hub_that_is_too_slow_for_redis_is_told_what_it_missed(redis: RedisProcess) -> None:
     redis.command("CONFIG", "SET", "client-output-buffer-limit", "pubsub 100000 0 0")
-    async with two_nodes(redis) as (one, two):
+    async with two_nodes(redis, timeout=5.0) as (one, two):
         two.heard.pause = trio.Event()
         for _ in range(15_000):
             one.broker.post("b", b"x" * 1000)
@@ -294,15 +300,16 @@ async def test_a_hub_that_is_too_slow_for_redis_is_told_what_it_missed(redis: Re
 async def test_redis_that_starts_later_than_the_app() -> None:
     with run_redis(start=False) as redis:
         async with running(make_broker(redis), make_broker(redis)) as (one, two):
-            one.broker.listen("a")
+            one.broker.listen("c")
             two.broker.listen("b")
             await assert_answers_in_time(one)
-            with trio.fail_after(TIMEOUT + 0.3):
+            with trio.fail_after(TIMEOUT + MARGIN):
                 assert not await two.broker.listening("b")
 
             redis.start()
             await ready(one, two)
 
+            assert one.heard.gaps == [{"c"}]
             assert two.heard.gaps == [{"b"}]
             await assert_works(one, two)
 

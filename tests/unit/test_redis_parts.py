@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_wshub.broker.backoff import Backoff
+from quart_wshub.broker.redis import RedisBroker
 from quart_wshub.broker.redis_frames import ChannelNames
 from quart_wshub.broker.redis_subscriptions import Subscriptions
 from quart_wshub.broker.resp import Push, RedisReplyError, ReplyParser, command
+from quart_wshub.errors import BrokerUnavailableError
+from tests.contract_broker import running
 
 
 def test_importing_the_package_or_the_broker_does_not_import_coredis() -> None:
@@ -89,6 +94,41 @@ def test_channel_names_come_back_as_they_were(prefix: str, channel: str) -> None
     names = ChannelNames(prefix)
 
     assert names.from_redis(names.to_redis(channel)) == channel
+
+
+# What is no Redis
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `x`, `s3cret`, \r\n", "6.2"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not a Redis"),
+        (b"", "ended the connection"),
+    ],
+)
+async def test_what_is_no_redis_is_told_in_one_line_without_the_password(
+    answer: bytes, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            if answer:
+                await stream.send_all(answer)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        broker = RedisBroker(f"redis://x:s3cret@127.0.0.1:{port}", timeout=0.2, max_backoff=0.01)
+        async with running(broker) as (one,):
+            with pytest.raises(BrokerUnavailableError):
+                await one.broker.publish("a", b"")
+        nursery.cancel_scope.cancel()
+
+    assert why in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "Traceback" not in caplog.text
+    assert len(caplog.records) <= 6
 
 
 # Subscriptions
