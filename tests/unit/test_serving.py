@@ -156,8 +156,8 @@ async def test_a_handshake_cancelled_while_it_waits_for_the_broker_leaves_nothin
             await wait_all_tasks_blocked()
             assert sent == ["websocket.accept"]
             nursery.cancel_scope.cancel()
-        assert_nothing_is_left(hub)
         assert "user:s:ann" not in bus.brokers[0].wanted
+    assert_nothing_is_left(hub)
 
 
 async def test_a_user_revoked_while_the_handshake_waits_for_the_broker_is_not_let_in() -> None:
