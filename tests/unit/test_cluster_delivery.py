@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import BrokerUnavailableError, ConfigurationError, WebSocketHub, WSEnvelope
+from quart_wshub.broker.memory import MemoryBroker, MemoryExchange
 from quart_wshub.connection import EndingKind
 from quart_wshub.node_ids import node_of
 from tests.unit.bus import Bus, BusBroker, hubs_on
@@ -118,6 +119,24 @@ async def test_topics_and_users_without_a_utf8_form_work_as_others_do() -> None:
         bus.brokers[1].lose()
         assert await types(connection) == [["gap"]]
         assert (await one.cluster.online_users()).value == {"\ud800"}
+
+
+async def test_hubs_on_the_memory_broker_are_one_hub() -> None:
+    exchange = MemoryExchange()
+    async with hubs_on(MemoryBroker(exchange), MemoryBroker(exchange), max_per_user=1) as (one, two):
+        ann, bob = join(one, "ann"), join(two, "bob")
+        await one.subscribe(ann.connection_id, "news")
+        await two.broadcast(NEWS, topic="news")
+        await one.send_to("bob", WSEnvelope(type="to bob"))
+
+        assert await types(ann, bob) == [["news"], ["to bob"]]
+        assert (await two.cluster.online_users()).value == {"ann", "bob"}
+        assert (await two.cluster.topic_count("news")).complete
+        assert await one.disconnect(connection_id=bob.connection_id) == 1
+        newer = join(two, "ann")
+        await wait_all_tasks_blocked()
+        assert (ann.ending is None, newer.ending is None) == (False, True)
+        assert await one.revoke("ann") == 1
 
 
 # Order

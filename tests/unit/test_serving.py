@@ -15,7 +15,15 @@ from quart_wshub.broker.memory import MemoryBroker
 from quart_wshub.cluster_wire import RevokeUser, encode_control
 from quart_wshub.testing import connect
 from tests.unit.bus import Bus
-from tests.unit.memory import assert_nothing_is_left, make_app, make_settings, read_everything, token_is_the_user
+from tests.unit.memory import (
+    assert_nothing_is_left,
+    make_app,
+    make_settings,
+    read_everything,
+    serve,
+    token_is_the_user,
+    websocket_scope,
+)
 
 if TYPE_CHECKING:
     from quart_wshub.broker.base import Broker
@@ -123,6 +131,33 @@ async def test_a_handshake_does_not_wait_longer_than_the_broker_has_patience(aut
     app = app_of(hub)
     async with app.test_app(), connect(app, "/0/ws", token="ann") as ann:
         await ann.expect("hello")
+
+
+async def test_a_handshake_cancelled_while_it_waits_for_the_broker_leaves_nothing_behind() -> None:
+    bus = Bus(by_hand=True)
+    hub = WebSocketHub(broker=bus.broker())
+    app = app_of(hub)
+    async with app.test_app():
+        sent: list[str] = []
+
+        async def send(event: dict[str, Any]) -> None:
+            sent.append(event["type"])
+
+        incoming = iter([{"type": "websocket.connect"}])
+
+        async def receive() -> dict[str, Any]:
+            for event in incoming:
+                return event
+            await trio.sleep_forever()
+            raise AssertionError
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, app, websocket_scope("/0/ws"), receive, send)
+            await wait_all_tasks_blocked()
+            assert sent == ["websocket.accept"]
+            nursery.cancel_scope.cancel()
+        assert "user:s:ann" not in bus.brokers[0].wanted
+    assert_nothing_is_left(hub)
 
 
 async def test_a_user_revoked_while_the_handshake_waits_for_the_broker_is_not_let_in() -> None:
