@@ -37,8 +37,9 @@ LAYERS = (
     ),
     layer(
         "adapters",
-        "broker.memory broker.redis transport.asgi transport.compression transport.http2_pipe transport.hypercorn "
-        "transport.native transport.parser transport.pipes transport.upgrade transport.worker",
+        "broker.memory broker.redis transport.asgi transport.compression transport.direct transport.http2_pipe "
+        "transport.hypercorn transport.native transport.parser transport.pipes transport.plain_request "
+        "transport.upgrade transport.worker",
     ),
     layer("composition", "__init__ __main__ blueprint cli opening takeover testing"),
 )
