@@ -121,6 +121,9 @@ class DirectUpgrade(Upgrade):
         """What the app's ASGI `send` is; `None` says that the app has returned."""
         if self._claimed:
             return
+        if message is not None and message["type"] == "websocket.accept":
+            msg = "the hub accepts this handshake itself"
+            raise RuntimeError(msg)
         if self._hypercorn_send is None:
             self._hypercorn_send = await self._ask_hypercorn()
         if message is None:
