@@ -134,7 +134,7 @@ class HubTCPServer(TCPServer):
     async def _serve_protocol(self, alpn_protocol: str) -> None:
         first: bytes | None = None
         if alpn_protocol == "http/1.1":
-            first = await self._read_in_time(self._patience())
+            first = self._read_what_is_there() or await self._read_in_time(self._patience())
             if not first:
                 return
             upgrade = DirectUpgrade.recognise(self, first)
@@ -217,6 +217,13 @@ class HubTCPServer(TCPServer):
                 self._waits_for_a_request = False
                 await self.idle_task.restart(self._task_group, self._idle_timeout)
             data = await self._read_in_time(self._read_timeout)
+
+    def _read_what_is_there(self) -> bytes:
+        """The request mostly comes along with the connection. That spares a deadline and a turn of the event loop."""
+        if not self._ssl:
+            with suppress(OSError):
+                return os.read(self.socket.fileno(), MAX_RECV)
+        return b""
 
     async def _read_in_time(self, patience: float) -> bytes | None:
         """Read once; `None` where that takes longer, where it is called off, or where the client has gone."""
