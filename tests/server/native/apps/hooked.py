@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from quart import Response, abort, websocket
 from quart_trio import QuartTrio
@@ -48,7 +49,7 @@ async def refuse() -> Response | None:
 
 
 @app.after_websocket
-async def note(response: Response | None) -> Response | None:
+async def note(response: Any) -> Any:
     print(f"after_websocket {None if response is None else response.status_code}", flush=True)
     return response
 
