@@ -21,8 +21,9 @@ from quart_wshub.messages import MessageRouter
 from quart_wshub.opening import open_transport
 from quart_wshub.readiness import add_readiness_route
 from quart_wshub.serving import run_with_app
-from quart_wshub.takeover import install, takeover_of
+from quart_wshub.takeover import install, takeover_of, takes_over
 from quart_wshub.tokens import BEARER, extract_credentials
+from quart_wshub.transport.direct import serve_directly
 from quart_wshub.transport.hypercorn import install as install_native_transport
 from quart_wshub.websocket import HandshakeInfo, WebSocket
 
@@ -108,9 +109,10 @@ def make_websocket_blueprint(
 
     def on_registration(state: BlueprintSetupState) -> None:
         prefix = (state.url_prefix or "").rstrip("/")
-        install(state.app, f"{prefix}/{path.lstrip('/')}")  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
-        if settings.WS_TRANSPORT == "auto":
-            install_native_transport()
+        full_path = f"{prefix}/{path.lstrip('/')}"
+        install(state.app, full_path)  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
+        if settings.WS_TRANSPORT == "auto" and install_native_transport():
+            serve_directly(state.app, full_path, takes_over)
 
     blueprint.record(on_registration)
     return blueprint

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import trio
+from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
@@ -20,9 +21,7 @@ from quart_wshub.tokens import redact_scope
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from quart import Quart
-
-__all__ = ["Takeover", "install", "takeover_of"]
+__all__ = ["Takeover", "install", "takeover_of", "takes_over"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
@@ -109,11 +108,16 @@ class _TakeoverWebsocket:
 
     def _needs_no_pump(self) -> bool:
         """Whether the view is sure to claim, so that Quart's pump, a nursery and two tasks, would idle for good."""
-        return (
-            type(self).__mro__[2] is TrioASGIWebsocketConnection  # an app's own class may rely on being called
-            and not self.scope.get("root_path")
-            and self.scope["path"] in self.app.extensions.get(EXTENSION, ())
-        )
+        return not self.scope.get("root_path") and _is_sure_to_claim(self.app, type(self), self.scope["path"])
+
+
+def _is_sure_to_claim(app: Quart, websocket_class: Any, path: str) -> bool:
+    """Whether a path's view always claims, and nothing of the app's own comes before it but its hooks."""
+    return (
+        path in app.extensions.get(EXTENSION, ())
+        # An app's own class may rely on being called.
+        and websocket_class.__mro__[1:3] == (_TakeoverWebsocket, TrioASGIWebsocketConnection)
+    )
 
 
 class _NothingToReceive:
@@ -160,6 +164,18 @@ def install(app: Quart, path: str) -> None:
     app.asgi_lifespan_class = _mix(_TrioLifespan, app.asgi_lifespan_class)
     if not app.url_map.host_matching:  # else the same path may be somebody else's on another host
         app.extensions.setdefault(EXTENSION, set()).add(path)
+
+
+def takes_over(app: QuartTrio, path: str) -> bool:
+    """Whether a handshake for this path may be served without anything but the app's `Upgrade`.
+
+    Not where the app is wrapped, as in `app.asgi_app = Middleware(app.asgi_app)`: that may change the path.
+    """
+    return (
+        _is_sure_to_claim(app, app.asgi_websocket_class, path)
+        and getattr(app.asgi_app, "__func__", None) is Quart.asgi_app
+        and type(app).__call__ is Quart.__call__
+    )
 
 
 def _mix(mixin: type, base: type) -> Any:

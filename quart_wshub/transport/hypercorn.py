@@ -6,13 +6,16 @@ all use it. Nothing else of hypercorn is replaced.
 
 What it adds:
   - an exception in one connection ends that connection; hypercorn lets it end the server (hypercorn#225 and others);
-  - a WebSocket handshake carries an `Upgrade` in its ASGI scope, through which the app can take the socket over.
+  - a WebSocket handshake carries an `Upgrade` in its ASGI scope, through which the app can take the socket over;
+  - one that is plain to see, for a route that is sure to do so, never gets to hypercorn's HTTP machinery at all.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import traceback
+from contextlib import suppress
 from importlib.metadata import version
 from math import inf
 from typing import Any
@@ -22,9 +25,11 @@ import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.trio.worker_context import TrioSingleTask
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from quart_wshub.transport.direct import DirectUpgrade
 from quart_wshub.transport.upgrade import UpgradingTaskGroup
 from quart_wshub.transport.worker import Worker, worker_of
 
@@ -48,7 +53,7 @@ def install() -> bool:
         )
         return False
     if vars(hypercorn.trio.run)["TCPServer"] is not HubTCPServer:
-        hypercorn.trio.run.TCPServer = HubTCPServer  # type: ignore[attr-defined,assignment]
+        hypercorn.trio.run.TCPServer = HubTCPServer  # type: ignore[attr-defined]
         log.info("the native transport serves the connections of hypercorn %s", found)
     return True
 
@@ -69,10 +74,13 @@ class HubTCPServer(TCPServer):
     _released: trio.Event | None = None
     _unread = b""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._read_timeout: float = self.config.read_timeout or inf
-        self._handling = trio.CancelScope()
+    def __init__(self, app: Any, config: Any, context: Any, state: Any, stream: Any) -> None:
+        # `TCPServer.__init__`, without what only HTTP needs.
+        self.app = app
+        self.config = config
+        self.context = context
+        self.state = state
+        self.stream = stream
 
     async def run(self) -> None:
         """Serve the connection; whatever goes wrong in it ends here, in one line of the log."""
@@ -114,32 +122,74 @@ class HubTCPServer(TCPServer):
             alpn_protocol = self.stream.selected_alpn_protocol() or alpn_protocol
         socket = self.socket
         try:
-            client = parse_socket_addr(socket.family, socket.getpeername())
-            server = parse_socket_addr(socket.family, socket.getsockname())
-            async with UpgradingTaskGroup(self) as task_group:
-                self._task_group = task_group
-                self.protocol = ProtocolWrapper(
-                    self.app,
-                    self.config,
-                    self.context,
-                    task_group,
-                    ConnectionState(self.state),
-                    ssl,
-                    client,
-                    server,
-                    self.protocol_send,
-                    alpn_protocol,
-                )
-                await self.protocol.initiate()
-                await self._read_data()
+            self._ssl = ssl
+            self._client = parse_socket_addr(socket.family, socket.getpeername())
+            self._local = parse_socket_addr(socket.family, socket.getsockname())
+            await self._serve_protocol(alpn_protocol)
         except OSError:
             pass
         finally:
             await self._close()
 
-    async def _read_data(self) -> None:
+    async def _serve_protocol(self, alpn_protocol: str) -> None:
+        first: bytes | None = None
+        if alpn_protocol == "http/1.1":
+            first = self._read_what_is_there() or await self._read_in_time(self._patience())
+            if not first:
+                return
+            upgrade = DirectUpgrade.recognise(self, first)
+            if upgrade is not None:
+                self._reads = self._waits_for_a_request = False
+                await upgrade.serve(ssl=self._ssl, client=self._client, local=self._local)
+                return
+        async with UpgradingTaskGroup(self) as task_group:
+            self._prepare_http(task_group, alpn_protocol)
+            await self.protocol.initiate()
+            await self._read_requests(first)
+
+    def _prepare_http(self, task_group: Any, alpn_protocol: str) -> None:
+        self.send_lock = trio.Lock()
+        self.idle_task = TrioSingleTask()
+        self._handling = trio.CancelScope()
+        self._task_group = task_group
+        self.protocol = ProtocolWrapper(
+            self.app,
+            self.config,
+            self.context,
+            task_group,
+            ConnectionState(self.state),
+            self._ssl,
+            self._client,
+            self._local,
+            self.protocol_send,
+            alpn_protocol,
+        )
+
+    async def start_http(self, task_group: Any, head: bytes) -> None:
+        """Give hypercorn a request after all. Nothing more is read for it."""
+        self._prepare_http(task_group, "http/1.1")
+        await self.protocol.handle(RawData(head))
+
+    def discard_unread(self) -> None:
+        """Take what the client has sent meanwhile: closing with input unread would reset the connection."""
+        with suppress(OSError):
+            os.read(self.socket.fileno(), MAX_RECV)
+
+    def _patience(self) -> float:
+        """Seconds until the first request is late.
+
+        Hypercorn starts a task that waits for that. That is what a deadline is for; only for what comes in pieces, and
+        between requests, its task is started.
+        """
+        return min(self.config.keep_alive_timeout, self._read_timeout)
+
+    @property
+    def _read_timeout(self) -> float:
+        return self.config.read_timeout or inf
+
+    async def _read_requests(self, first: bytes | None) -> None:
         try:
-            await self._read_for_hypercorn()
+            await self._read_for_hypercorn(first)
         finally:
             self._reading = None
             self._reads = False
@@ -152,32 +202,38 @@ class HubTCPServer(TCPServer):
         else:
             await self._released.wait()
 
-    async def _read_for_hypercorn(self) -> None:
+    async def _read_for_hypercorn(self, first: bytes | None) -> None:
         """`TCPServer._read_data` of hypercorn 0.18, until the connection ends or is handed over."""
-        # Hypercorn starts a task that waits for the first request to be late. That is what a deadline is for; only for
-        # what comes in pieces, and between requests, its task is started.
-        patience = min(self.config.keep_alive_timeout, self._read_timeout)
-        while self._released is None:
-            data = b""
-            try:
-                with trio.CancelScope(deadline=trio.current_time() + patience) as reading:
-                    self._reading = reading
-                    data = bytes(await self.stream.receive_some(MAX_RECV))
-            except (trio.ClosedResourceError, trio.BrokenResourceError):
-                return
+        data = await self._read_in_time(self._patience()) if first is None else first
+        while data is not None:
             if self._released is not None:
                 self._unread = data
                 return
-            if reading.cancelled_caught:
-                return
             with trio.CancelScope() as self._handling:
                 await self.protocol.handle(RawData(data))
-            if self._handling.cancelled_caught or data == b"":
+            if self._handling.cancelled_caught or data == b"" or self._released is not None:
                 return
-            patience = self._read_timeout
             if self._waits_for_a_request:
                 self._waits_for_a_request = False
                 await self.idle_task.restart(self._task_group, self._idle_timeout)
+            data = await self._read_in_time(self._read_timeout)
+
+    def _read_what_is_there(self) -> bytes:
+        """The request mostly comes along with the connection. That spares a deadline and a turn of the event loop."""
+        if not self._ssl:
+            with suppress(OSError):
+                return os.read(self.socket.fileno(), MAX_RECV)
+        return b""
+
+    async def _read_in_time(self, patience: float) -> bytes | None:
+        """Read once; `None` where that takes longer, where it is called off, or where the client has gone."""
+        data = b""
+        try:
+            with trio.CancelScope(deadline=trio.current_time() + patience) as self._reading:
+                data = bytes(await self.stream.receive_some(MAX_RECV))
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            return None
+        return None if self._reading.cancelled_caught else data
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated) and not event.idle and self._waits_for_a_request:

@@ -19,12 +19,21 @@ from quart_wshub.transport.pipes import Pipe, SocketPipe, StreamPipe
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from hypercorn.config import Config
     from hypercorn.protocol.ws_stream import WSStream
 
     from quart_wshub.transport.hypercorn import HubTCPServer
     from quart_wshub.transport.worker import Worker
 
-__all__ = ["EXTENSION", "Upgrade", "UpgradeOverHttp1", "UpgradeOverHttp2", "UpgradingTaskGroup"]
+__all__ = [
+    "EXTENSION",
+    "Upgrade",
+    "UpgradeOverHttp1",
+    "UpgradeOverHttp2",
+    "UpgradingTaskGroup",
+    "pipe_over",
+    "switching_protocols",
+]
 
 EXTENSION = "quart_wshub.upgrade"
 """Where the ASGI scope of a handshake has its `Upgrade`."""
@@ -34,33 +43,12 @@ MAX_EARLY_BYTES = 64 * 1024
 
 
 class Upgrade:
-    """Stands between hypercorn and its `WSStream` until it is decided whose socket this becomes.
+    """A handshake whose socket the app can take over."""
 
-    Until then what the client sends ahead is kept. If the app accepts through ASGI, hypercorn gets it and carries on
-    as ever; if the app claims the socket, the claimer gets it, and hypercorn is out of the way.
-    """
+    __slots__ = ("_server",)
 
-    __slots__ = (
-        "_claimed",
-        "_decided",
-        "_early",
-        "_handle_in_hypercorn",
-        "_send_in_hypercorn",
-        "_server",
-        "_stream",
-        "_task_group",
-    )
-
-    def __init__(self, server: HubTCPServer, stream: WSStream, task_group: TaskGroup) -> None:
+    def __init__(self, server: HubTCPServer) -> None:
         self._server = server
-        self._stream = stream
-        self._task_group = task_group
-        self._early: bytearray | None = bytearray()
-        self._claimed = False
-        self._decided = trio.Event()
-        self._handle_in_hypercorn = stream.handle
-        self._send_in_hypercorn = stream.app_send
-        stream.handle = self._handle  # type: ignore[method-assign]
 
     @property
     def worker(self) -> Worker:
@@ -74,6 +62,49 @@ class Upgrade:
 
         `permessage-deflate` is negotiated by `headers` alone: hypercorn would accept it from everyone.
         """
+        raise NotImplementedError
+
+
+def pipe_over(stream: Any) -> Pipe:
+    """The bytes of a TCP connection, or of TLS over it."""
+    return StreamPipe(stream) if isinstance(stream, trio.SSLStream) else SocketPipe(stream)
+
+
+def switching_protocols(headers: list[tuple[bytes, bytes]], config: Config) -> bytes:
+    """The 101 of these headers and the server's own: h11 takes longer over that than all the rest."""
+    fields = [*headers, *config.response_headers("h11")]
+    return b"HTTP/1.1 101 \r\n%s\r\n" % b"".join([b"%s: %s\r\n" % field for field in fields])
+
+
+class InterceptedUpgrade(Upgrade):
+    """Stands between hypercorn and its `WSStream` until it is decided whose socket this becomes.
+
+    Until then what the client sends ahead is kept. If the app accepts through ASGI, hypercorn gets it and carries on
+    as ever; if the app claims the socket, the claimer gets it, and hypercorn is out of the way.
+    """
+
+    __slots__ = (
+        "_claimed",
+        "_decided",
+        "_early",
+        "_handle_in_hypercorn",
+        "_send_in_hypercorn",
+        "_stream",
+        "_task_group",
+    )
+
+    def __init__(self, server: HubTCPServer, stream: WSStream, task_group: TaskGroup) -> None:
+        super().__init__(server)
+        self._stream = stream
+        self._task_group = task_group
+        self._early: bytearray | None = bytearray()
+        self._claimed = False
+        self._decided = trio.Event()
+        self._handle_in_hypercorn = stream.handle
+        self._send_in_hypercorn = stream.app_send
+        stream.handle = self._handle  # type: ignore[method-assign]
+
+    async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
         self._stream.handshake.extensions = None
         self._claimed = True
         self._decided.set()
@@ -122,27 +153,24 @@ class Upgrade:
         raise NotImplementedError
 
 
-class UpgradeOverHttp1(Upgrade):
+class UpgradeOverHttp1(InterceptedUpgrade):
     """The socket itself, or the TLS stream over it, is taken over."""
 
     __slots__ = ()
 
     async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
         unread = await self._server.hand_over()
-        stream = self._server.stream
-        pipe: Pipe = StreamPipe(stream) if isinstance(stream, trio.SSLStream) else SocketPipe(stream)
+        pipe = pipe_over(self._server.stream)
         answer = await self._answer(subprotocol, headers)
         self._forget_hypercorn()
         return pipe, self._take_early() + unread, answer
 
     async def _answer(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Log the 101, as `WSStream` does, and make it: h11 takes longer over that than all the rest."""
+        """Make the 101, and log it as `WSStream` does."""
         stream, config = self._stream, self._server.config
         status, accepted, _ = stream.handshake.accept(subprotocol, headers)
-        fields = [*accepted, *config.response_headers("h11")]
-        response = b"HTTP/1.1 %d \r\n%s\r\n" % (status, b"".join([b"%s: %s\r\n" % field for field in fields]))
         await config.log.access(stream.scope, {"status": status, "headers": accepted}, time() - stream.start_time)
-        return response
+        return switching_protocols(accepted, config)
 
     def _forget_hypercorn(self) -> None:
         """The connection may go on for days; what hypercorn keeps for HTTP need not."""
@@ -156,7 +184,7 @@ class UpgradeOverHttp1(Upgrade):
         """Nothing comes this way any more but the end of hypercorn's own reading."""
 
 
-class UpgradeOverHttp2(Upgrade):
+class UpgradeOverHttp2(InterceptedUpgrade):
     """One stream of an HTTP/2 connection (RFC 8441) is taken over; the connection stays hypercorn's."""
 
     __slots__ = ("_pipe",)
@@ -235,7 +263,7 @@ class UpgradingTaskGroup(TaskGroup):
                 http2.streams = ForgivingStreams(http2.streams)
         if scope["type"] == "websocket":
             kind = UpgradeOverHttp2 if scope["http_version"] == "2" else UpgradeOverHttp1
-            upgrade: Upgrade = kind(self._server, send.__self__, self)  # type: ignore[attr-defined]
+            upgrade: InterceptedUpgrade = kind(self._server, send.__self__, self)  # type: ignore[attr-defined]
             scope["extensions"][EXTENSION] = upgrade
             send = upgrade.app_send
         return await super().spawn_app(app, config, scope, send)

@@ -21,6 +21,7 @@ from quart_wshub import (
 )
 from quart_wshub.connection import EndingKind
 from quart_wshub.frame import Frame
+from quart_wshub.inbox import MAX_BYTES
 from quart_wshub.lifecycle import Handler, Lifecycle
 from quart_wshub.testing import connect
 from tests.unit.fakes import FakeTransport, PeerLeavesWhileSending, make_connection, texts
@@ -47,6 +48,25 @@ async def running(
 
 
 # The peer leaves
+
+
+async def test_a_ping_finds_out_that_a_peer_who_is_held_up_has_gone(
+    hub: WebSocketHub, autojump_clock: MockClock
+) -> None:
+    """Nobody reads from it meanwhile, so nobody else could."""
+
+    class Gone(FakeTransport):
+        def try_send(self, frame: Frame) -> Frame | None:
+            raise WebSocketDisconnect(1006)
+
+    transport = Gone()
+    async with running(transport, hub, WS_HEARTBEAT_SECONDS=30, WS_HEARTBEAT_TIMEOUT_SECONDS=60) as connection:
+        transport.peer_sends("x" * MAX_BYTES)
+        await trio.sleep(29)
+        assert connection.ending is None
+        await trio.sleep(2)
+        assert connection.ending is not None
+        assert (connection.ending.code, connection.ending.kind) == (1006, EndingKind.PEER_LEFT)
 
 
 async def test_messages_sent_before_the_close_reach_the_handler_and_then_the_disconnect_with_the_peers_code(

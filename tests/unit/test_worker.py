@@ -81,6 +81,16 @@ class TestShutdown:
             connection.close()
         assert trio.current_time() - start == pytest.approx(GRACE / 2)
 
+    async def test_waits_for_those_that_came_after_all_had_gone(self, autojump_clock: MockClock) -> None:
+        async with serving() as server:
+            (await server.connect()).close()
+            await wait_all_tasks_blocked()
+            connection = await server.connect()
+            await server.shut_down()
+            await trio.sleep(GRACE / 2)
+            assert connection.is_open
+            connection.close()
+
     async def test_drops_a_peer_that_does_not_read(self, autojump_clock: MockClock) -> None:
         """Even from a write that cannot be cancelled, as hypercorn's are."""
         freed: list[bool] = []

@@ -9,9 +9,11 @@ import trio
 from quart import Blueprint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from quart_wshub import WebSocketHub
 
-__all__ = ["make_introspection_blueprint"]
+__all__ = ["live_tasks", "make_introspection_blueprint"]
 
 
 def make_introspection_blueprint(hub: WebSocketHub | None = None) -> Blueprint:
@@ -20,7 +22,7 @@ def make_introspection_blueprint(hub: WebSocketHub | None = None) -> Blueprint:
     @blueprint.get("/introspect")
     async def introspect() -> dict[str, Any]:
         return {
-            "tasks": _live_tasks(),
+            "tasks": sum(1 for _ in live_tasks()),
             "descriptors": _open_descriptors(),
             **({} if hub is None else _contents(hub)),
         }
@@ -45,12 +47,11 @@ def _open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def _live_tasks() -> int:
+def live_tasks() -> Iterator[trio.lowlevel.Task]:
     root = trio.lowlevel.current_root_task()
-    waiting, count = [root], 0
+    waiting = [root]
     while waiting:
         task = waiting.pop()
         if task is not None:
-            count += 1
+            yield task
             waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-    return count

@@ -8,12 +8,12 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from quart_wshub.hub import DRAIN_BATCHES, MIN_DRAIN_BATCH
 from tests.harness.clients import refused
 from tests.harness.http import get, post
 from tests.harness.polling import poll
@@ -97,12 +97,13 @@ def drained() -> dict[str, Any]:
         for client in clients:
             client.read_frame()  # `hello`
         stack.enter_context(raw_client(server, "/echo?token=mute"))
+        asked = time.monotonic()
         answer = pool.submit(post, server, f"/drain/{SECONDS}")
         told = moments_of_1012(clients)
         refusal = refused(server)
         elsewhere = get(server, "/process").status
         assert not answer.done(), "the drain was over before anyone came, so this shows nothing"
-        return {"told": told, "refusal": refusal, "elsewhere": elsewhere, **answer.result()}
+        return {"asked": asked, "told": told, "refusal": refusal, "elsewhere": elsewhere, **answer.result()}
 
 
 class TestDrain:
@@ -115,10 +116,12 @@ class TestDrain:
         assert SECONDS * 0.95 < drained["took"] < SECONDS + 0.5
 
     def test_tells_everyone_in_batches_that_are_spread_in_time(self, drained: dict[str, Any]) -> None:
-        told = drained["told"]
+        told = [moment - drained["asked"] for moment in drained["told"]]
         assert len(told) == CLIENTS
-        pauses = [later - earlier for earlier, later in pairwise(told)]
-        assert sum(pause > 0.04 for pause in pauses) == 2
+        # A busy machine makes every batch late, but none early.
+        pause = SECONDS / 2 / DRAIN_BATCHES
+        assert sum(moment < pause for moment in told) <= MIN_DRAIN_BATCH
+        assert sum(moment < 2 * pause for moment in told) <= 2 * MIN_DRAIN_BATCH
         assert told[-1] - told[0] < SECONDS / 2
 
     def test_refuses_new_handshakes_with_503_and_says_when_to_come_back(self, drained: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from tests.harness.raw import TEXT, RawClient, raw_client
 from tests.server.native.launching import launched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.harness.server import Server
 
@@ -189,7 +189,7 @@ class TestTheKernel:
             while received < 20_000_000:
                 received += len(client.socket.recv(1 << 20))
             port = client.socket.getsockname()[1]
-            assert 0 < settled(lambda: socket_to(server, port)["unsent"]) < 300_000
+            assert settled(lambda: socket_to(server, port)["unsent"]) < 300_000
 
     def test_sends_small_messages_at_once(self, server: Server) -> None:
         with raw_client(server, "/echo?token=alice") as client:
@@ -201,12 +201,13 @@ def socket_to(server: Server, port: int) -> dict[str, Any]:
     return facts
 
 
-def settled(probe: Any) -> int:
-    """A number that is the same three times in a row."""
+def settled(probe: Callable[[], int]) -> int:
+    """A number that is the same ten times in a row, and not zero: as long as the peer's kernel takes everything, it is
+    zero again and again, and on a busy machine the server may not come to write more between some probes."""
     seen: list[int] = []
 
     def look() -> list[int]:
         seen.append(probe())
-        return seen[-3:]
+        return seen[-10:]
 
-    return poll(look, until=lambda last: len(last) == 3 and len(set(last)) == 1)[0]
+    return poll(look, until=lambda last: len(last) == 10 and len(set(last)) == 1 and last[0] > 0)[0]
