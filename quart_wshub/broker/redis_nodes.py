@@ -7,6 +7,7 @@ written follows from the answer.
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -59,9 +60,16 @@ class NodeRecords:
                 log.exception("broker: the record of this node could not be renewed")
             await trio.sleep(self._beat_seconds)
 
-    def remember(self) -> None:
+    def lost(self) -> None:
         """Redis was lost, perhaps with its memory: who was there by then counts until everybody had time to return."""
-        self._remembered = self._seen
+        if trio.current_time() < self._remembered_until:
+            self._remembered |= self._seen
+        else:
+            self._remembered = self._seen
+        self._remembered_until = math.inf
+
+    def found(self) -> None:
+        """Redis is back, or there for the first time."""
         self._remembered_until = trio.current_time() + self._life
 
     async def _beat(self) -> None:

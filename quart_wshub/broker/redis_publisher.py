@@ -141,7 +141,7 @@ class Publisher:
         self._wake = trio.Event()
         self._empty = trio.Event()
         self._counters = counters
-        self.connected = False
+        self.connected: bool = False
 
     @property
     def waiting(self) -> int:
