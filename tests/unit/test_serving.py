@@ -15,6 +15,7 @@ from quart_wshub.broker.memory import MemoryBroker
 from quart_wshub.cluster_wire import RevokeUser, encode_control
 from quart_wshub.testing import connect
 from tests.unit.bus import Bus
+from tests.unit.fakes import FakeTransport
 from tests.unit.memory import (
     assert_nothing_is_left,
     make_app,
@@ -133,29 +134,32 @@ async def test_a_handshake_does_not_wait_longer_than_the_broker_has_patience(aut
         await ann.expect("hello")
 
 
-async def test_a_handshake_cancelled_while_it_waits_for_the_broker_leaves_nothing_behind() -> None:
+async def test_a_handshake_cancelled_while_it_waits_for_the_broker_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport = FakeTransport()
+
+    async def open_transport(*_: object) -> FakeTransport:
+        return transport
+
+    async def nothing_comes() -> dict[str, Any]:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def nothing_goes(event: dict[str, Any]) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("quart_wshub.blueprint.open_transport", open_transport)
     bus = Bus(by_hand=True)
     hub = WebSocketHub(broker=bus.broker())
     app = app_of(hub)
     async with app.test_app():
-        sent: list[str] = []
-
-        async def send(event: dict[str, Any]) -> None:
-            sent.append(event["type"])
-
-        incoming = iter([{"type": "websocket.connect"}])
-
-        async def receive() -> dict[str, Any]:
-            for event in incoming:
-                return event
-            await trio.sleep_forever()
-            raise AssertionError
-
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve, app, websocket_scope("/0/ws"), receive, send)
+            nursery.start_soon(serve, app, websocket_scope("/0/ws"), nothing_comes, nothing_goes)
             await wait_all_tasks_blocked()
-            assert sent == ["websocket.accept"]
+            assert "user:s:ann" in bus.brokers[0].wanted
             nursery.cancel_scope.cancel()
+        assert transport.aborted
         assert "user:s:ann" not in bus.brokers[0].wanted
     assert_nothing_is_left(hub)
 
