@@ -4,7 +4,7 @@ from quart_wshub.auth import BearerResolver, Identity, UserId
 from quart_wshub.blueprint import make_websocket_blueprint
 from quart_wshub.broker.base import BrokerStatistics
 from quart_wshub.close_codes import CloseCode
-from quart_wshub.cluster_view import ClusterAnswer, ClusterView
+from quart_wshub.cluster.view import ClusterAnswer, ClusterView
 from quart_wshub.connection import ConnectionStatistics, WebSocketConnection
 from quart_wshub.envelope import WSEnvelope
 from quart_wshub.error_codes import ErrorCode
@@ -32,10 +32,10 @@ from quart_wshub.errors import (
 from quart_wshub.hub import HubStatistics, WebSocketHub
 from quart_wshub.jwt_auth import JWTUtils, jwt_bearer_resolver
 from quart_wshub.lifecycle import Handler
-from quart_wshub.message_route import Route, Sent
-from quart_wshub.messages import MessageRouter
+from quart_wshub.messages.route import Route, Sent
+from quart_wshub.messages.router import MessageRouter
+from quart_wshub.messages.topic_policy import SubscribePolicy
 from quart_wshub.settings import WebSocketSettings
-from quart_wshub.topic_policy import SubscribePolicy
 from quart_wshub.websocket import WebSocket
 
 __all__ = [

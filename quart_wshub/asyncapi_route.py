@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, request
 
-from quart_wshub.asyncapi import AsyncAPIOptions, asyncapi
-from quart_wshub.catalog import Described
+from quart_wshub.description.asyncapi import AsyncAPIOptions, asyncapi
+from quart_wshub.description.catalog import Described
 from quart_wshub.errors import ConfigurationError
 
 if TYPE_CHECKING:

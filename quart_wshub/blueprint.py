@@ -17,7 +17,7 @@ from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, WebSocketDisconnect
 from quart_wshub.handshake import Refusal, authenticate, choose_subprotocol, origin_allowed
 from quart_wshub.lifecycle import Handler, Lifecycle
-from quart_wshub.messages import MessageRouter
+from quart_wshub.messages.router import MessageRouter
 from quart_wshub.opening import open_transport
 from quart_wshub.readiness import add_readiness_route
 from quart_wshub.serving import run_with_app
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from quart.blueprints import BlueprintSetupState
 
-    from quart_wshub.asyncapi import AsyncAPIOptions
+    from quart_wshub.description.asyncapi import AsyncAPIOptions
     from quart_wshub.hub import WebSocketHub
     from quart_wshub.revocations import Admission
     from quart_wshub.settings import WebSocketSettings

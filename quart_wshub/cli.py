@@ -11,10 +11,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quart_wshub.asyncapi import asyncapi
-from quart_wshub.catalog import Described
+from quart_wshub.description.asyncapi import asyncapi
+from quart_wshub.description.catalog import Described
+from quart_wshub.description.typescript import typescript
 from quart_wshub.errors import WSHubError
-from quart_wshub.typescript import typescript
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,9 @@ from uuid import uuid4
 import trio
 
 from quart_wshub.close_codes import CloseCode, validate_close
-from quart_wshub.cluster import Cluster
-from quart_wshub.cluster_view import ClusterView
+from quart_wshub.cluster.node import Cluster
+from quart_wshub.cluster.node_ids import make_connection_id
+from quart_wshub.cluster.view import ClusterView
 from quart_wshub.connection import EndingKind, WebSocketConnection
 from quart_wshub.errors import (
     BrokerUnavailableError,
@@ -27,7 +28,6 @@ from quart_wshub.fan_out import FanOut
 from quart_wshub.frame import Frame
 from quart_wshub.frozen import FrozenMapping
 from quart_wshub.holds import Holds
-from quart_wshub.node_ids import make_connection_id
 from quart_wshub.registry import Registry
 from quart_wshub.requests import ask
 from quart_wshub.revocations import Revocations
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from quart_wshub.auth import UserId
     from quart_wshub.broker.base import Broker, BrokerStatistics
-    from quart_wshub.channels import Audience
-    from quart_wshub.cluster_queries import Asked
+    from quart_wshub.cluster.channels import Audience
+    from quart_wshub.cluster.queries import Asked
     from quart_wshub.envelope import WSEnvelope
 
 __all__ = ["HubStatistics", "WebSocketHub"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from quart_wshub.channels import Audience
+    from quart_wshub.cluster.channels import Audience
 
 __all__ = ["Member", "Registry", "Watcher"]
 

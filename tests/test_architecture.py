@@ -31,18 +31,19 @@ def layer(name: str, modules: str) -> Layer:
 LAYERS = (
     layer(
         "facts",
-        "builtin_messages channels close_codes cluster_wire envelope error_codes errors frame frozen heartbeat "
-        "node_ids settings tokens",
+        "close_codes cluster cluster.channels cluster.node_ids cluster.wire description description.builtin_messages "
+        "envelope error_codes errors frame frozen heartbeat messages settings tokens",
     ),
     layer("state", "holds registry rate_limit revocations history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "asyncapi asyncapi_messages batch builtin_routes catalog cluster cluster_answers cluster_confirmations "
-        "cluster_gaps cluster_interests cluster_limit cluster_queries cluster_requests cluster_view complaints "
-        "connection dispatch expiry failures fan_out handler_signature handshake hub inbox lifecycle message_failures "
-        "message_hooks message_route messages outbox pacing replies requests schemas topic_policy type_expressions "
-        "typescript websocket",
+        "batch cluster.answers cluster.complaints cluster.confirmations cluster.gaps cluster.interests cluster.limit "
+        "cluster.node cluster.queries cluster.requests cluster.view connection description.asyncapi "
+        "description.asyncapi_messages description.catalog description.schemas description.type_expressions "
+        "description.typescript expiry failures fan_out handshake hub inbox lifecycle messages.builtin_routes "
+        "messages.dispatch messages.failures messages.hooks messages.replies messages.route messages.router "
+        "messages.signature messages.topic_policy outbox pacing requests websocket",
     ),
     layer(
         "adapters",

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from quart_wshub import MessageRouter
-from quart_wshub.asyncapi import asyncapi
+from quart_wshub.description.asyncapi import asyncapi
 from tests.describe.app import messages
 from tests.describe.variety import ROUNDS, Sample, make_samples
 

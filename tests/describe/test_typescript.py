@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, create_model
 
 from quart_wshub import MessageRouter
-from quart_wshub.typescript import OWN_NAMES, RESERVED_NAME, typescript
+from quart_wshub.description.typescript import OWN_NAMES, RESERVED_NAME, typescript
 from tests.describe.app import messages
 from tests.describe.corner_cases import CASES
 from tests.describe.variety import ROUNDS, make_samples

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from quart_wshub import CloseCode, ErrorCode, MessageRouter, WSEnvelope
-from quart_wshub.asyncapi import asyncapi
+from quart_wshub.description.asyncapi import asyncapi
 from tests.describe.app import messages
 from tests.unit.memory import make_settings
 

@@ -10,7 +10,7 @@ from pydantic import create_model
 from quart_trio import QuartTrio
 
 from quart_wshub import ConfigurationError, MessageRouter, WebSocketHub, WSEnvelope, make_websocket_blueprint
-from quart_wshub.asyncapi import asyncapi
+from quart_wshub.description.asyncapi import asyncapi
 from tests.describe.app import messages
 from tests.unit.memory import forever, make_settings, token_is_the_user
 

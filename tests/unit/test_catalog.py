@@ -10,11 +10,11 @@ import pytest
 from pydantic import BaseModel
 
 from quart_wshub import ErrorCode, MessageRouter
-from quart_wshub.builtin_messages import EmptyData, ErrorData, HelloData
-from quart_wshub.catalog import Described, make_catalog
+from quart_wshub.description.builtin_messages import EmptyData, ErrorData, HelloData
+from quart_wshub.description.catalog import Described, make_catalog
 from quart_wshub.envelope import RESERVED_TYPES
 from quart_wshub.heartbeat import PING, hello_frame, pong_frame
-from quart_wshub.replies import error_frame
+from quart_wshub.messages.replies import error_frame
 from tests.unit.memory import make_settings
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from quart_wshub.asyncapi import asyncapi
 from quart_wshub.cli import main
-from quart_wshub.typescript import typescript
+from quart_wshub.description.asyncapi import asyncapi
+from quart_wshub.description.typescript import typescript
 from tests.describe.app import messages
 from tests.harness.server import ROOT
 

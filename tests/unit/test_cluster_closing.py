@@ -24,7 +24,7 @@ from quart_wshub import (
     WebSocketDisconnect,
     WSEnvelope,
 )
-from quart_wshub.node_ids import make_connection_id
+from quart_wshub.cluster.node_ids import make_connection_id
 from quart_wshub.requests import MAX_PENDING
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import delivered, join, texts

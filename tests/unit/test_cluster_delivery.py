@@ -15,8 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import BrokerUnavailableError, ConfigurationError, WebSocketHub, WSEnvelope
 from quart_wshub.broker.memory import MemoryBroker, MemoryExchange
+from quart_wshub.cluster.node_ids import node_of
 from quart_wshub.connection import EndingKind
-from quart_wshub.node_ids import node_of
 from tests.unit.bus import Bus, BusBroker, hubs_on
 from tests.unit.fakes import delivered, join, texts
 

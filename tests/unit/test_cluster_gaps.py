@@ -11,8 +11,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import WSEnvelope
-from quart_wshub.cluster_gaps import affected
-from quart_wshub.cluster_wire import encode_publication
+from quart_wshub.cluster.gaps import affected
+from quart_wshub.cluster.wire import encode_publication
 from quart_wshub.registry import Registry
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import delivered, join, texts

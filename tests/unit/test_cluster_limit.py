@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from quart_wshub import CloseCode, WebSocketHub
-from quart_wshub.cluster_limit import Socket, beyond
+from quart_wshub.cluster.limit import Socket, beyond
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import join
 

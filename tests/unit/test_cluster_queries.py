@@ -9,8 +9,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import BrokerUnavailableError, WebSocketHub
-from quart_wshub.channels import user_key
-from quart_wshub.cluster_wire import Answer, encode_control
+from quart_wshub.cluster.channels import user_key
+from quart_wshub.cluster.wire import Answer, encode_control
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import join
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from quart_wshub.channels import user_key
-from quart_wshub.cluster_wire import (
+from quart_wshub.cluster.channels import user_key
+from quart_wshub.cluster.wire import (
     Answer,
     AskClient,
     CloseConnection,

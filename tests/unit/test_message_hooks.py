@@ -178,7 +178,7 @@ async def test_a_fault_of_the_dispatcher_itself_ends_the_connection_before_the_h
     async def broken(*args: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("quart_wshub.dispatch.Dispatcher._take", broken)
+    monkeypatch.setattr("quart_wshub.messages.dispatch.Dispatcher._take", broken)
     async with connect(make_app(diary.messages, hub), token="ann") as client:
         await client.send("text")
         assert (await client.closed()).code == CloseCode.INTERNAL_ERROR

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quart_wshub.node_ids import is_node_id, make_connection_id, node_of
+from quart_wshub.cluster.node_ids import is_node_id, make_connection_id, node_of
 
 node_ids = st.text("0123456789abcdef", min_size=12, max_size=12)
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, Field, WithJsonSchema, create_model
 
 from quart_wshub import ConfigurationError
-from quart_wshub.schemas import REF_PREFIX, Schema, Schemas
+from quart_wshub.description.schemas import REF_PREFIX, Schema, Schemas
 
 
 class Size(IntEnum):
@@ -138,8 +138,8 @@ def test_a_default_that_looks_like_a_schema_is_left_alone() -> None:
 
 PRINT = """
 from tests.describe.app import messages
-from quart_wshub.asyncapi import asyncapi
-from quart_wshub.typescript import typescript
+from quart_wshub.description.asyncapi import asyncapi
+from quart_wshub.description.typescript import typescript
 import json
 print(json.dumps(asyncapi(messages)))
 print(typescript(messages))

@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import ConfigurationError, UsageError, WebSocketHub, WSEnvelope, make_websocket_blueprint
 from quart_wshub.broker.memory import MemoryBroker
-from quart_wshub.cluster_wire import RevokeUser, encode_control
+from quart_wshub.cluster.wire import RevokeUser, encode_control
 from quart_wshub.testing import connect
 from tests.unit.bus import Bus
 from tests.unit.fakes import FakeTransport

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_wshub import ErrorCode, MessageError, MessageRouter, WebSocketConnection, WebSocketHub, WSEnvelope
+from quart_wshub.messages.topic_policy import TopicPolicies
 from quart_wshub.testing import WebSocketClient, connect
-from quart_wshub.topic_policy import TopicPolicies
 from tests.unit.memory import assert_open, make_app
 
 if TYPE_CHECKING:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from quart_wshub.type_expressions import Expressions, comment, index_signature, literal, property_name, quoted, union
+from quart_wshub.description.type_expressions import (
+    Expressions,
+    comment,
+    index_signature,
+    literal,
+    property_name,
+    quoted,
+    union,
+)
 
 DEFINITIONS: dict[str, dict[str, Any]] = {
     "#/a": {"type": "object", "properties": {"kind": {"const": "a"}, "b": {"type": "string"}}},

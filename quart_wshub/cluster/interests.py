@@ -9,14 +9,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from quart_wshub.channels import ALL, channel_of, node_channel
+from quart_wshub.cluster.channels import ALL, channel_of, node_channel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
 
     from quart_wshub.auth import UserId
     from quart_wshub.broker.base import Broker
-    from quart_wshub.channels import Audience
+    from quart_wshub.cluster.channels import Audience
 
 __all__ = ["Interests"]
 

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.channels import ALL, channel_of, node_channel, topic_channel, user_channel, user_key
-from quart_wshub.cluster_answers import Respondent
-from quart_wshub.cluster_confirmations import Confirmations
-from quart_wshub.cluster_gaps import GapNotices
-from quart_wshub.cluster_interests import Interests
-from quart_wshub.cluster_limit import ClusterLimit
-from quart_wshub.cluster_queries import ANSWER_SECONDS, Answers, Asked, Inquiries
-from quart_wshub.cluster_requests import unpack
-from quart_wshub.cluster_wire import (
+from quart_wshub.cluster.answers import Respondent
+from quart_wshub.cluster.channels import ALL, channel_of, node_channel, topic_channel, user_channel, user_key
+from quart_wshub.cluster.complaints import Complaints
+from quart_wshub.cluster.confirmations import Confirmations
+from quart_wshub.cluster.gaps import GapNotices
+from quart_wshub.cluster.interests import Interests
+from quart_wshub.cluster.limit import ClusterLimit
+from quart_wshub.cluster.node_ids import is_node_id, node_of
+from quart_wshub.cluster.queries import ANSWER_SECONDS, Answers, Asked, Inquiries
+from quart_wshub.cluster.requests import unpack
+from quart_wshub.cluster.wire import (
     Answer,
     AskClient,
     CloseConnection,
@@ -31,10 +33,8 @@ from quart_wshub.cluster_wire import (
     encode_publication,
     own_publication_prefixes,
 )
-from quart_wshub.complaints import Complaints
 from quart_wshub.errors import BrokerUnavailableError, ConfigurationError, UnknownConnectionError, UsageError
 from quart_wshub.frame import Frame
-from quart_wshub.node_ids import is_node_id, node_of
 from quart_wshub.registry import Registry
 from quart_wshub.requests import check_timeout, no_reply
 
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     from quart_wshub.auth import UserId
     from quart_wshub.broker.base import Broker, BrokerStatistics
-    from quart_wshub.channels import Audience
-    from quart_wshub.cluster_wire import Control, Question
+    from quart_wshub.cluster.channels import Audience
+    from quart_wshub.cluster.wire import Control, Question
     from quart_wshub.connection import WebSocketConnection
     from quart_wshub.envelope import WSEnvelope
     from quart_wshub.fan_out import FanOut

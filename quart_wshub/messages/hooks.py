@@ -8,8 +8,8 @@ from typing import Any, NoReturn, TypeVar
 
 from quart_wshub.connection import WebSocketConnection
 from quart_wshub.errors import ConfigurationError, MessageError, WebSocketDisconnect
-from quart_wshub.handler_signature import require_callable, show
 from quart_wshub.hub import WebSocketHub
+from quart_wshub.messages.signature import require_callable, show
 
 __all__ = ["BinaryHandler", "ConnectHook", "DisconnectHook", "ErrorHook", "Hooks"]
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from quart_wshub.builtin_messages import ErrorData
-from quart_wshub.catalog import make_catalog
-from quart_wshub.schemas import REF_PREFIX, Schemas
-from quart_wshub.type_expressions import Expressions, comment, index_signature, quoted
+from quart_wshub.description.builtin_messages import ErrorData
+from quart_wshub.description.catalog import make_catalog
+from quart_wshub.description.schemas import REF_PREFIX, Schemas
+from quart_wshub.description.type_expressions import Expressions, comment, index_signature, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from pydantic import BaseModel
 
-    from quart_wshub.catalog import Catalog, Described, Message
-    from quart_wshub.schemas import Mode, Schema, Use
+    from quart_wshub.description.catalog import Catalog, Described, Message
+    from quart_wshub.description.schemas import Mode, Schema, Use
 
 __all__ = ["typescript"]
 

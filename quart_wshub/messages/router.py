@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from pydantic import BaseModel
 
-from quart_wshub.asyncapi import asyncapi
-from quart_wshub.builtin_routes import BuiltIns
-from quart_wshub.dispatch import Dispatcher, Plan
+from quart_wshub.description.asyncapi import asyncapi
 from quart_wshub.errors import ConfigurationError
-from quart_wshub.handler_signature import show
-from quart_wshub.message_hooks import (
+from quart_wshub.messages.builtin_routes import BuiltIns
+from quart_wshub.messages.dispatch import Dispatcher, Plan
+from quart_wshub.messages.hooks import (
     BinaryHandler,
     ConnectHook,
     DisconnectHook,
@@ -23,13 +22,14 @@ from quart_wshub.message_hooks import (
     check_error_type,
     check_hook,
 )
-from quart_wshub.message_route import BoundRoute, Route, Sent, check_options, check_type, make_route
-from quart_wshub.topic_policy import SubscribePolicy, TopicPolicies
+from quart_wshub.messages.route import BoundRoute, Route, Sent, check_options, check_type, make_route
+from quart_wshub.messages.signature import show
+from quart_wshub.messages.topic_policy import SubscribePolicy, TopicPolicies
 
 if TYPE_CHECKING:
-    from quart_wshub.asyncapi import AsyncAPIOptions
     from quart_wshub.auth import BearerResolver
     from quart_wshub.connection import WebSocketConnection
+    from quart_wshub.description.asyncapi import AsyncAPIOptions
     from quart_wshub.hub import WebSocketHub
     from quart_wshub.lifecycle import Handler
     from quart_wshub.settings import WebSocketSettings

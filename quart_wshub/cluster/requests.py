@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quart_wshub.cluster_wire import Outcome
+from quart_wshub.cluster.wire import Outcome
 from quart_wshub.envelope import WSEnvelope
 from quart_wshub.errors import (
     RequestFailedError,

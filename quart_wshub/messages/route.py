@@ -11,14 +11,14 @@ from pydantic_core import to_json
 
 from quart_wshub.envelope import is_reserved
 from quart_wshub.errors import ConfigurationError
-from quart_wshub.handler_signature import description_of, read_signature, show
-from quart_wshub.replies import reply_frame, reply_start
+from quart_wshub.messages.replies import reply_frame, reply_start
+from quart_wshub.messages.signature import description_of, read_signature, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from quart_wshub.frame import Frame
-    from quart_wshub.handler_signature import Invoke
+    from quart_wshub.messages.signature import Invoke
 
 __all__ = ["BoundRoute", "Route", "Sent", "check_type", "make_route"]
 

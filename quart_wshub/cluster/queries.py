@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.cluster_wire import Answer, encode_control
+from quart_wshub.cluster.wire import Answer, encode_control
 from quart_wshub.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from quart_wshub.broker.base import Broker
-    from quart_wshub.cluster_wire import Question
+    from quart_wshub.cluster.wire import Question
 
 __all__ = ["ANSWER_SECONDS", "Answers", "Asked", "Inquiries"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.channels import node_channel, parse_user_key, user_key
 from quart_wshub.close_codes import CloseCode
-from quart_wshub.cluster_limit import sockets_of
-from quart_wshub.cluster_requests import outcome_of
-from quart_wshub.cluster_wire import (
+from quart_wshub.cluster.channels import node_channel, parse_user_key, user_key
+from quart_wshub.cluster.limit import sockets_of
+from quart_wshub.cluster.requests import outcome_of
+from quart_wshub.cluster.wire import (
     NO_ANSWER_WANTED,
     Answer,
     AskClient,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from quart_wshub.broker.base import Broker
-    from quart_wshub.channels import Audience
-    from quart_wshub.cluster_wire import Question
+    from quart_wshub.cluster.channels import Audience
+    from quart_wshub.cluster.wire import Question
     from quart_wshub.connection import WebSocketConnection
     from quart_wshub.registry import Registry
     from quart_wshub.revocations import Revocations

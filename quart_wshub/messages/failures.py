@@ -11,7 +11,7 @@ from quart_wshub.errors import InvalidTopicError, MessageError, PeerError, Topic
 
 if TYPE_CHECKING:
     from quart_wshub.connection import WebSocketConnection
-    from quart_wshub.message_hooks import ErrorHook, Hooks
+    from quart_wshub.messages.hooks import ErrorHook, Hooks
 
 __all__ = ["answer_to", "internal_error", "only_leaf"]
 

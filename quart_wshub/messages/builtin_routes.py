@@ -14,15 +14,15 @@ from quart_wshub.connection import EndingKind, WebSocketConnection
 from quart_wshub.error_codes import ErrorCode
 from quart_wshub.errors import MessageError, TopicLimitError
 from quart_wshub.handshake import describe_failure
-from quart_wshub.message_failures import internal_error
-from quart_wshub.message_route import BoundRoute, Route
-from quart_wshub.topic_policy import PolicyError, TopicPolicies, is_allowed
+from quart_wshub.messages.failures import internal_error
+from quart_wshub.messages.route import BoundRoute, Route
+from quart_wshub.messages.topic_policy import PolicyError, TopicPolicies, is_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from quart_wshub.handler_signature import Invoke
     from quart_wshub.hub import WebSocketHub
+    from quart_wshub.messages.signature import Invoke
     from quart_wshub.settings import WebSocketSettings
 
 __all__ = ["BUILTIN_ROUTES", "BuiltIns", "TokenData", "TokenRefreshed", "TopicData"]

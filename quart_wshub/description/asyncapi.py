@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from quart_wshub.asyncapi_messages import CHANNEL, MessageWriter
-from quart_wshub.catalog import make_catalog
 from quart_wshub.close_codes import CloseCode
+from quart_wshub.description.asyncapi_messages import CHANNEL, MessageWriter
+from quart_wshub.description.catalog import make_catalog
 from quart_wshub.tokens import BEARER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from quart_wshub.catalog import Described
+    from quart_wshub.description.catalog import Described
     from quart_wshub.settings import WebSocketSettings
 
 __all__ = ["AsyncAPIOptions", "asyncapi"]

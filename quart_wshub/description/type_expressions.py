@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from quart_wshub.schemas import Schema
+    from quart_wshub.description.schemas import Schema
 
 __all__ = ["Expressions", "comment", "index_signature", "property_name", "quoted", "union"]
 

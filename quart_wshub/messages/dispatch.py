@@ -17,9 +17,9 @@ from quart_wshub.envelope import WSEnvelope, is_answer, loads, read_request
 from quart_wshub.error_codes import ErrorCode
 from quart_wshub.errors import InvalidEnvelopeError, InvalidJSONError, MessageError, WebSocketDisconnect
 from quart_wshub.failures import log_failure, verdict
-from quart_wshub.message_failures import answer_to, internal_error, only_leaf
+from quart_wshub.messages.failures import answer_to, internal_error, only_leaf
+from quart_wshub.messages.replies import details_of, error_frame
 from quart_wshub.rate_limit import TokenBucket
-from quart_wshub.replies import details_of, error_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from quart_wshub.connection import WebSocketConnection
     from quart_wshub.frame import Frame
     from quart_wshub.hub import WebSocketHub
-    from quart_wshub.message_hooks import BinaryHandler, Hooks
-    from quart_wshub.message_route import BoundRoute
+    from quart_wshub.messages.hooks import BinaryHandler, Hooks
+    from quart_wshub.messages.route import BoundRoute
     from quart_wshub.settings import WebSocketSettings
 
 __all__ = ["Dispatcher", "Plan"]

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from quart_wshub.channels import node_channel, user_channel
 from quart_wshub.close_codes import CloseCode
-from quart_wshub.cluster_queries import ANSWER_SECONDS
-from quart_wshub.cluster_wire import NO_ANSWER_WANTED, CloseConnection, ListSockets, encode_control
+from quart_wshub.cluster.channels import node_channel, user_channel
+from quart_wshub.cluster.queries import ANSWER_SECONDS
+from quart_wshub.cluster.wire import NO_ANSWER_WANTED, CloseConnection, ListSockets, encode_control
 from quart_wshub.connection import EndingKind
 from quart_wshub.errors import BrokerUnavailableError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from quart_wshub.auth import UserId
     from quart_wshub.broker.base import Broker
-    from quart_wshub.cluster_queries import Answers, Inquiries
+    from quart_wshub.cluster.queries import Answers, Inquiries
     from quart_wshub.connection import WebSocketConnection
     from quart_wshub.registry import Registry
 

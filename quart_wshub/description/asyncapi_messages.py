@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from quart_wshub.builtin_messages import ErrorData
-from quart_wshub.schemas import REF_PREFIX, Schema, Schemas
+from quart_wshub.description.builtin_messages import ErrorData
+from quart_wshub.description.schemas import REF_PREFIX, Schema, Schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from quart_wshub.catalog import Catalog, Message, Model
-    from quart_wshub.schemas import Mode
+    from quart_wshub.description.catalog import Catalog, Message, Model
+    from quart_wshub.description.schemas import Mode
 
 __all__ = ["CHANNEL", "MessageWriter"]
 

@@ -1,0 +1,1 @@
+"""An app's messages for others to read: an AsyncAPI document, and TypeScript types."""
