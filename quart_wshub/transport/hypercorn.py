@@ -66,6 +66,8 @@ class HubTCPServer(TCPServer):
     """One connection of the server: HTTP/1.1, HTTP/2 or a WebSocket over either."""
 
     protocol: ProtocolWrapper
+    send_lock: trio.Lock
+    idle_task: TrioSingleTask
     _worker: Worker
     _reading: trio.CancelScope | None = None
     _reads = True
