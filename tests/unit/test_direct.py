@@ -13,9 +13,9 @@ from hypercorn.utils import wrap_app
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 
-from quart_wshub import WebSocketHub
+from quart_wshub import WebSocketHub, make_websocket_blueprint
 from quart_wshub.transport.direct import DirectUpgrade
-from tests.unit.memory import forever, make_app
+from tests.unit.memory import forever, make_app, make_settings, token_is_the_user
 from tests.unit.test_plain_request import request
 
 if TYPE_CHECKING:
@@ -54,6 +54,20 @@ def test_not_where_the_configuration_has_a_say(app: QuartTrio, config: dict[str,
 
 def test_not_over_plain_asgi() -> None:
     assert not is_direct(make_app(forever, WebSocketHub(), WS_TRANSPORT="asgi"))
+
+
+def test_not_over_plain_asgi_beside_a_path_that_is(app: QuartTrio) -> None:
+    portable = make_websocket_blueprint(
+        forever,
+        hub=WebSocketHub(),
+        bearer_resolver=token_is_the_user,
+        settings=make_settings(WS_TRANSPORT="asgi"),
+        path="/portable",
+        name="portable",
+    )
+    app.register_blueprint(portable)
+    assert is_direct(app)
+    assert not is_direct(app, request(b"GET /portable HTTP/1.1"))
 
 
 def test_not_where_hosts_matter_too() -> None:

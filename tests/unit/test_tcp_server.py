@@ -13,9 +13,13 @@ from hypercorn.utils import wrap_app
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from quart_wshub.transport.hypercorn import HubTCPServer
+from tests.unit.memory import forever, make_app
+from tests.unit.test_plain_request import request as handshake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from quart_wshub import WebSocketHub
 
     App = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
@@ -53,6 +57,7 @@ class Connection:
     def __init__(self, client: trio.SocketStream, stream: trio.SocketStream) -> None:
         self.client = client
         self.stream = stream
+        self.context = WorkerContext(max_requests=100)
         self.ended_after: float | None = None
 
     async def ask(self, request: bytes = REQUEST) -> bytes:
@@ -70,7 +75,7 @@ async def served(app: App) -> AsyncIterator[Connection]:
     connection = Connection(trio.SocketStream(ours), trio.SocketStream(theirs))
     config = Config()
     config.keep_alive_timeout, config.read_timeout = KEEP_ALIVE, READ_TIMEOUT
-    server = HubTCPServer(wrap_app(app, 0, "asgi"), config, WorkerContext(None), {}, connection.stream)
+    server = HubTCPServer(wrap_app(app, 0, "asgi"), config, connection.context, {}, connection.stream)
 
     async def serve() -> None:
         started = trio.current_time()
@@ -127,3 +132,14 @@ async def test_a_response_that_nobody_takes_ends_the_connection_in_silence(
         await connection.client.send_all(REQUEST)
     assert connection.ended_after is not None
     assert caplog.text + capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("token", "status"), [("ann", 101), ("bad", 401)])
+async def test_a_direct_handshake_is_one_request_of_those_a_worker_serves(
+    token: str, status: int, hub: WebSocketHub, autojump_clock: MockClock
+) -> None:
+    async with served(make_app(forever, hub, WS_REJECT_WITH_HTTP=True)) as connection:
+        await connection.client.send_all(handshake(b"GET /ws?token=%s HTTP/1.1" % token.encode()))
+        answer = await connection.client.receive_some()
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert connection.context.requests == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import trio
 from quart import Response, abort, websocket
 from quart_trio import QuartTrio
 
@@ -32,6 +33,9 @@ async def refuse() -> Response | None:
     match websocket.args.get("hook"):
         case "respond":
             return Response("short and stout\n", 418, {"X-Pot": "tea"})
+        case "respond late":
+            await trio.sleep(0.2)
+            return Response("sorry to have kept you waiting", 418)
         case "respond at length":
             return Response(b"x" * 100_000, 418)
         case "respond without a body":
