@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from quart_wshub.close_codes import CloseCode
 from quart_wshub.envelope import is_envelope_error
 from quart_wshub.errors import PeerError, UnknownConnectionError, WebSocketDisconnect
+from quart_wshub.exception_groups import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from quart_wshub.connection import WebSocketConnection
 
 __all__ = ["log_failure", "verdict"]
@@ -25,7 +24,7 @@ def verdict(error: BaseException) -> CloseCode:
     `WebSocketDisconnect` is the normal end of a handler that did not expect the peer to leave, and so is
     `UnknownConnectionError`: a client asked a moment after it had left, and not a moment before.
     """
-    codes = [code for leaf in _leaves(error) if (code := _code(leaf)) is not None]
+    codes = [code for leaf in leaves(error) if (code := _code(leaf)) is not None]
     if CloseCode.INTERNAL_ERROR in codes:
         return CloseCode.INTERNAL_ERROR
     return codes[0] if codes else CloseCode.NORMAL
@@ -39,20 +38,12 @@ def _code(leaf: BaseException) -> CloseCode | None:
     return CloseCode.INVALID_PAYLOAD if is_envelope_error(leaf) else CloseCode.INTERNAL_ERROR
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
-
-
 def log_failure(connection: WebSocketConnection, error: BaseException, code: CloseCode) -> None:
     """Log once: with a traceback where the server is to blame, in one line where the peer is."""
     who = (connection.connection_id, connection.user_id)
     if code is CloseCode.INTERNAL_ERROR:
         log.error("handler failed: connection=%s user=%r", *who, exc_info=error)
     elif code is not CloseCode.NORMAL:
-        leaf = next(leaf for leaf in _leaves(error) if _code(leaf) is code)
+        leaf = next(leaf for leaf in leaves(error) if _code(leaf) is code)
         what = "message is not an envelope" if is_envelope_error(leaf) else str(leaf)
         log.info("closing with %d: connection=%s user=%r: %s", code, *who, what)

@@ -32,7 +32,7 @@ LAYERS = (
     layer(
         "facts",
         "close_codes cluster cluster.channels cluster.node_ids cluster.wire description description.builtin_messages "
-        "envelope error_codes errors frame frozen heartbeat messages settings tokens",
+        "envelope error_codes errors exception_groups frame frozen heartbeat messages settings tokens",
     ),
     layer("state", "holds registry rate_limit revocations history presence"),
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),

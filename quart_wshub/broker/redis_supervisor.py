@@ -9,9 +9,10 @@ import trio
 
 from quart_wshub.broker.redis_connection import RedisLostError
 from quart_wshub.broker.resp import RedisReplyError
+from quart_wshub.exception_groups import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from quart_wshub.broker.backoff import Backoff
     from quart_wshub.broker.redis_connection import RedisConnection, RedisDialer
@@ -67,20 +68,12 @@ async def _try_once(attempt: Callable[[], Awaitable[None]], what: str, told: str
     try:
         await attempt()
     except* EXPECTED_FAILURES as group:
-        why = _reason(next(_leaves(group)))
+        why = _reason(next(leaves(group)))
         if why != told:
             log.warning("broker: lost %s, will try again: %s", what, why)
     except* Exception as group:
         log.exception("broker: lost %s, will try again", what, exc_info=group)
     return why
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def _reason(error: BaseException) -> str:
