@@ -20,8 +20,12 @@ RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = list(dict.fromkeys(["3.11", "3.12", "3.13", RUNNING]))
 
 
-# The server tests mostly wait; those of one file share a server.
+# The server tests mostly wait; those of one file share a server. What takes the time of servers runs on its own.
 PARALLEL = ("-n", "3", "--dist", "loadfile")
+
+
+# What the oldest dependencies and other interpreters have no part in: the JavaScript client, and other people's compilers.
+NOT_OF_PYTHON = ("--ignore", "tests/client", "--ignore", "tests/describe")
 
 
 def group(name: str) -> list[str]:
@@ -53,7 +57,8 @@ def tests(session: nox.Session) -> None:
     # Absolute, because servers under test run in directories of their own.
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / ".coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, "-m", "not wall_time")
+    session.run("coverage", "run", "-m", "pytest", "-m", "wall_time")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -68,7 +73,7 @@ def lowest(session: nox.Session) -> None:
         *(f"--python={RUNNING}", "--no-header", f"--output-file={constraints}", "pyproject.toml"),
     )
     session.install("-e", ".", *group("test"), "-c", constraints)
-    session.run("pytest", *PARALLEL, *(session.posargs or ["-m", "not browser and not soak"]))
+    session.run("pytest", *PARALLEL, *(session.posargs or ["-m", "not browser and not soak and not wall_time", *NOT_OF_PYTHON]))
 
 
 @nox.session

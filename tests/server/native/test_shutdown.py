@@ -24,6 +24,8 @@ from tests.server.native.lingering import BURST, GRACE, STOPS, Outcome, Stop, cr
 if TYPE_CHECKING:
     from tests.server.native.launching import Way
 
+pytestmark = pytest.mark.wall_time
+
 
 @pytest.fixture(scope="module", params=STOPS, ids=[f"{way}, {how}" for way, how in STOPS])
 def case(request: pytest.FixtureRequest) -> tuple[Way, Stop]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.harness.server import Server
 
+pytestmark = pytest.mark.wall_time
+
 HEARTBEAT_TIMEOUT = 0.8
 SMALL = 4096
 
