@@ -16,6 +16,8 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.trio import task_group
 from websockets.utils import accept_key
 
+from quart_wshub.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.errors import WebSocketDisconnect
 from quart_wshub.transport.plain_request import PlainRequest, parse_plain_request
 from quart_wshub.transport.upgrade import EXTENSION, Upgrade, pipe_over, switching_protocols
 
@@ -104,6 +106,8 @@ class DirectUpgrade(Upgrade):
 
     async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
         server, request = self._server, self._request
+        if self._hypercorn_send is not None:
+            raise WebSocketDisconnect(ABNORMAL_CLOSURE)
         self._claimed = True
         accepted = [(b"sec-websocket-protocol", subprotocol.encode())] if subprotocol is not None else []
         accepted += [
@@ -126,8 +130,6 @@ class DirectUpgrade(Upgrade):
             raise RuntimeError(msg)
         if self._hypercorn_send is None:
             self._hypercorn_send = await self._ask_hypercorn()
-        if message is None:
-            self._server.discard_unread()
         await self._hypercorn_send(message)
 
     async def _ask_hypercorn(self) -> Callable[[Any], Awaitable[None]]:

@@ -172,11 +172,6 @@ class HubTCPServer(TCPServer):
         self._prepare_http(task_group, "http/1.1")
         await self.protocol.handle(RawData(head))
 
-    def discard_unread(self) -> None:
-        """Take what the client has sent meanwhile: closing with input unread would reset the connection."""
-        with suppress(OSError):
-            os.read(self.socket.fileno(), MAX_RECV)
-
     def _patience(self) -> float:
         """Seconds until the first request is late.
 

@@ -13,6 +13,8 @@ from hypercorn.events import RawData
 from hypercorn.protocol.events import Body, Data, EndBody, EndData, StreamClosed
 from hypercorn.trio.task_group import TaskGroup
 
+from quart_wshub.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.errors import WebSocketDisconnect
 from quart_wshub.transport.http2_pipe import ForgivingStreams, Http2Pipe
 from quart_wshub.transport.pipes import Pipe, SocketPipe, StreamPipe
 
@@ -61,6 +63,9 @@ class Upgrade:
         Returns them, what was received ahead, and what of the answer is left to the caller to send first.
 
         `permessage-deflate` is negotiated by `headers` alone: hypercorn would accept it from everyone.
+
+        Raises:
+            WebSocketDisconnect: the handshake was answered already, by a hook that refused it and let it go on.
         """
         raise NotImplementedError
 
@@ -105,6 +110,8 @@ class InterceptedUpgrade(Upgrade):
         stream.handle = self._handle  # type: ignore[method-assign]
 
     async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
+        if self._decided.is_set():
+            raise WebSocketDisconnect(ABNORMAL_CLOSURE)
         self._stream.handshake.extensions = None
         self._claimed = True
         self._decided.set()

@@ -51,8 +51,19 @@ async def respond_as_quart_trio_does(scope: Any, receive: Any, send: Any) -> Non
         await trio.sleep_forever()
 
 
+async def respond_in_a_second(scope: Any, receive: Any, send: Any) -> None:
+    """If nobody says that the client has gone."""
+    with trio.move_on_after(1):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
+    await respond(scope, receive, send)
+
+
 class Connection:
     """A connection of the server's, from the client's end."""
+
+    server: HubTCPServer
 
     def __init__(self, client: trio.SocketStream, stream: trio.SocketStream) -> None:
         self.client = client
@@ -63,8 +74,8 @@ class Connection:
     async def ask(self, request: bytes = REQUEST) -> bytes:
         await self.client.send_all(request)
         answer = b""
-        while not answer.endswith(b"ok"):
-            answer += await self.client.receive_some()
+        while not answer.endswith(b"ok") and (more := await self.client.receive_some()):
+            answer += more
         return answer
 
 
@@ -75,11 +86,11 @@ async def served(app: App) -> AsyncIterator[Connection]:
     connection = Connection(trio.SocketStream(ours), trio.SocketStream(theirs))
     config = Config()
     config.keep_alive_timeout, config.read_timeout = KEEP_ALIVE, READ_TIMEOUT
-    server = HubTCPServer(wrap_app(app, 0, "asgi"), config, connection.context, {}, connection.stream)
+    connection.server = HubTCPServer(wrap_app(app, 0, "asgi"), config, connection.context, {}, connection.stream)
 
     async def serve() -> None:
         started = trio.current_time()
-        await server.run()
+        await connection.server.run()
         connection.ended_after = trio.current_time() - started
 
     async with trio.open_nursery() as nursery:
@@ -112,6 +123,17 @@ async def test_a_client_that_wants_nothing_more_is_let_go(app: App, autojump_clo
         await trio.sleep(KEEP_ALIVE - 1)
         assert (await connection.ask()).startswith(b"HTTP/1.1 200 ")
     assert connection.ended_after == pytest.approx(2 * KEEP_ALIVE - 1)
+
+
+async def test_a_shutdown_lets_a_request_under_way_be_answered(autojump_clock: MockClock) -> None:
+    async with served(respond_in_a_second) as connection, trio.open_nursery() as nursery:
+
+        async def shut_down() -> None:
+            await trio.sleep(0.5)
+            connection.server.stop_waiting()
+
+        nursery.start_soon(shut_down)
+        assert (await connection.ask()).endswith(b"ok")
 
 
 @pytest.mark.parametrize("error", [trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError])
