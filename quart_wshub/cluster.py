@@ -11,6 +11,7 @@ import trio
 
 from quart_wshub.channels import ALL, channel_of, node_channel, topic_channel, user_channel, user_key
 from quart_wshub.cluster_answers import Respondent
+from quart_wshub.cluster_confirmations import Confirmations
 from quart_wshub.cluster_gaps import GapNotices
 from quart_wshub.cluster_interests import Interests
 from quart_wshub.cluster_limit import ClusterLimit
@@ -77,6 +78,7 @@ class Cluster:
         self._inquiries = Inquiries(broker)
         self._respondent = Respondent(broker, self.registry, revocations)
         self._gaps = GapNotices(self.registry, fan_out)
+        self._confirmations = Confirmations(broker, self.gap)
         self._limit = ClusterLimit(broker, self._inquiries, self.registry, max_per_user)
         self._complaints = Complaints()
         self._scope: trio.CancelScope | None = None
@@ -102,7 +104,7 @@ class Cluster:
             error.delivered = delivered
             raise
 
-    async def close_user(self, user_id: UserId, code: int, reason: str | None) -> int:
+    async def close_user(self, user_id: UserId, code: int, reason: str) -> int:
         """Close a user's sockets on the other nodes. Returns how many, as far as their nodes answer in time.
 
         Raises:
@@ -113,7 +115,7 @@ class Cluster:
         )
         return answers.total
 
-    async def close_connection(self, connection_id: UUID, code: int, reason: str | None) -> int:
+    async def close_connection(self, connection_id: UUID, code: int, reason: str) -> int:
         """Close a connection of another node. Returns how many that were, 0 where its node does not answer in time.
 
         Raises:
@@ -196,13 +198,12 @@ class Cluster:
             yield
 
     async def subscribed(self, topic: str) -> None:
-        """Wait until what other nodes publish to a topic arrives here; no longer than the broker has patience."""
+        """Wait until what other nodes publish to a topic arrives here; where that takes long, a gap follows."""
         await self._confirmed(topic_channel(topic))
 
     async def _confirmed(self, channel: str) -> None:
-        # While the backend is away there is nothing to wait for: those who listen are told of the gap later.
-        if self._scope is not None and self._broker.statistics().ready:
-            await self._broker.listening(channel)
+        if self._scope is not None:
+            await self._confirmations.wait(channel)
 
     def joined(self, user_id: UserId) -> None:
         """A user's socket was registered here; there may be too many on all nodes together."""
@@ -249,6 +250,7 @@ class Cluster:
 
     def gap(self, channels: frozenset[str]) -> None:
         """Something may have been missed: tell those who listen, and look again at who is connected elsewhere."""
+        self._confirmations.told(channels)
         audiences = self._interests.audiences_of(channels)
         if audiences:
             self._gaps.add(audiences)
@@ -292,7 +294,7 @@ class Cluster:
                 self._scope = nursery.cancel_scope
                 self._ended = trio.Event()
                 self._limit.check(*self.registry.users())  # type: ignore[arg-type]  # the registry takes any hashable
-                for task in (self._gaps.run, self._limit.run, self._respondent.run):
+                for task in (self._gaps.run, self._confirmations.run, self._limit.run, self._respondent.run):
                     nursery.start_soon(task)
                 try:
                     await self._broker.run(self, task_status=task_status)

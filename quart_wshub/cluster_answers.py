@@ -143,7 +143,7 @@ class Respondent:
                 return [Answer(ref=ref, value=_close([] if connection is None else [connection], code, reason))]
 
 
-def _close(connections: Iterable[WebSocketConnection], code: int, reason: str | None) -> int:
+def _close(connections: Iterable[WebSocketConnection], code: int, reason: str) -> int:
     """Close some connections; returns how many."""
     return sum(connection.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for connection in connections)
 

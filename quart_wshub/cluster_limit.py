@@ -145,9 +145,8 @@ class ClusterLimit:
             connection.begin_close(CloseCode.TOO_MANY_CONNECTIONS, kind=EndingKind.SERVER_CLOSED)
 
     def _evict_there(self, socket: Socket) -> None:
-        order = CloseConnection(
-            ref=NO_ANSWER_WANTED, connection_id=socket.connection_id, code=CloseCode.TOO_MANY_CONNECTIONS
-        )
+        code = CloseCode.TOO_MANY_CONNECTIONS
+        order = CloseConnection(ref=NO_ANSWER_WANTED, connection_id=socket.connection_id, code=code, reason=code.reason)
         try:
             self._broker.post(node_channel(socket.node), encode_control(self._broker.node_id, order))
         except BrokerUnavailableError:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from quart_wshub.channels import parse_user_key
@@ -76,6 +76,11 @@ def _user_key(key: str) -> str:
     return key
 
 
+def _code(code: int) -> int:
+    validate_close(code, "")
+    return code
+
+
 def _reason(reason: str) -> str:
     validate_close(CloseCode.NORMAL, reason)
     return reason
@@ -120,13 +125,8 @@ class ListSockets(_Question):
 
 
 class _Close(_Question):
-    code: int
-    reason: str | None = None
-
-    @model_validator(mode="after")
-    def _may_be_sent(self) -> _Close:
-        validate_close(self.code, self.reason or "")
-        return self
+    code: Annotated[int, AfterValidator(_code)]
+    reason: Reason
 
 
 class CloseUser(_Close):

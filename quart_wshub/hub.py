@@ -335,6 +335,8 @@ class WebSocketHub:
         closed = sum(target.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for target in targets)
         if self._cluster is None:
             return closed
+        if reason is None:
+            reason = code.reason if isinstance(code, CloseCode) else ""
         with _counting(closed):
             if user_id is not None:
                 return closed + await self._cluster.close_user(user_id, code, reason)

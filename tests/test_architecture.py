@@ -37,10 +37,10 @@ LAYERS = (
     layer("seams", "auth jwt_auth jwt_keys broker broker.base transport transport.base"),
     layer(
         "runtime",
-        "batch builtin_routes cluster cluster_answers cluster_gaps cluster_interests cluster_limit cluster_queries "
-        "cluster_requests cluster_view complaints connection dispatch expiry failures fan_out handler_signature "
-        "handshake hub inbox lifecycle message_failures message_hooks message_route messages outbox pacing replies "
-        "requests topic_policy websocket",
+        "batch builtin_routes cluster cluster_answers cluster_confirmations cluster_gaps cluster_interests "
+        "cluster_limit cluster_queries cluster_requests cluster_view complaints connection dispatch expiry "
+        "failures fan_out handler_signature handshake hub inbox lifecycle message_failures message_hooks "
+        "message_route messages outbox pacing replies requests topic_policy websocket",
     ),
     layer(
         "adapters",

@@ -270,9 +270,11 @@ async def test_a_reply_that_comes_late_is_dropped_and_then_nothing_is_kept(
     await desk.ask(timeout=1)
     asked = await desk.asked()
     await desk.client.send("in between")
+    await desk.answers(asked, type="chat")
     await desk.answers(asked, type=kind)
     await wait_all_tasks_blocked()
-    assert desk.handled == ["in between"]
+    assert desk.handled[0] == "in between"
+    assert [json.loads(message)["type"] for message in desk.handled[1:]] == ["chat"], "that was no reply"
     assert desk.connection.requests is None or len(desk.connection.requests) == 0
 
 

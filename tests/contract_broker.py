@@ -1,0 +1,406 @@
+"""What every broker guarantees, as tests. Subclass `BrokerContract` for each implementation."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints
+
+from quart_wshub.errors import BrokerUnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from quart_wshub.broker.base import Broker
+
+__all__ = ["BrokerContract", "BrokerFactory", "Heard", "Node", "eventually", "running"]
+
+NEVER_SECONDS = 10
+"""What takes longer than this will never happen."""
+
+AWKWARD_CHANNELS = [
+    "",
+    " ",
+    "a b",
+    "line\nbreak",
+    "null\0",
+    "{braces}",
+    "*?[x]",
+    "grüße",
+    "\N{SNOWMAN}",
+    "\ud800",
+    "x" * 5000,
+]
+"""Topics come from peers. JSON can hold half of a surrogate pair."""
+
+
+@dataclass
+class Heard:
+    """A hub's end of the seam that notes what comes."""
+
+    messages: list[tuple[str, bytes]] = field(default_factory=list)
+    gaps: list[frozenset[str]] = field(default_factory=list)
+    on_deliver: Callable[[bytes], object] | None = None
+    pause: trio.Event | None = None
+    at_once: int = 0
+    """How many deliveries were going on at the same time, at most."""
+
+    _delivering: int = 0
+
+    async def deliver(self, channel: str, message: bytes) -> None:
+        self._delivering += 1
+        self.at_once = max(self.at_once, self._delivering)
+        try:
+            if self.pause is not None:
+                await self.pause.wait()
+            self.messages.append((channel, message))
+            if self.on_deliver is not None:
+                self.on_deliver(message)
+        finally:
+            self._delivering -= 1
+
+    def gap(self, channels: frozenset[str]) -> None:
+        self.gaps.append(channels)
+
+    def of(self, channel: str) -> list[bytes]:
+        """The messages of one channel."""
+        return [message for name, message in self.messages if name == channel]
+
+    @property
+    def gap_channels(self) -> frozenset[str]:
+        """All channels in which messages may have been missed."""
+        return frozenset[str]().union(*self.gaps)
+
+
+@dataclass
+class Node:
+    """A broker that runs, and what its hub hears."""
+
+    broker: Broker
+    heard: Heard
+    scope: trio.CancelScope
+    ended: trio.Event
+
+    async def listen(self, *channels: str) -> None:
+        """Listen, and wait until that is confirmed."""
+        for channel in channels:
+            self.broker.listen(channel)
+        for channel in channels:
+            assert await self.broker.listening(channel)
+
+    async def stop(self) -> None:
+        """End it in order."""
+        self.scope.cancel()
+        await self.ended.wait()
+
+
+class BrokerFactory(Protocol):
+    """Makes brokers that belong together."""
+
+    def __call__(self) -> Broker: ...
+
+
+async def eventually(probe: Callable[[], object], *, timeout: float = NEVER_SECONDS) -> None:
+    """Wait until something is so."""
+    with trio.move_on_after(timeout):
+        while not probe():
+            await trio.sleep(0.002)
+    assert probe()
+
+
+async def start(nursery: trio.Nursery, broker: Broker) -> Node:
+    """Run a broker in a nursery."""
+    node = Node(broker, Heard(), trio.CancelScope(), trio.Event())
+
+    async def run(*, task_status: trio.TaskStatus[None]) -> None:
+        with node.scope:
+            await broker.run(node.heard, task_status=task_status)
+        node.ended.set()
+
+    await nursery.start(run)
+    return node
+
+
+@asynccontextmanager
+async def running(*brokers: Broker) -> AsyncIterator[list[Node]]:
+    """Brokers that run until the block ends."""
+    async with trio.open_nursery() as nursery:
+        nodes = [await start(nursery, broker) for broker in brokers]
+        yield nodes
+        for node in nodes:
+            node.scope.cancel()
+
+
+class BrokerContract(ABC):
+    """Subclass this as `Test…` and say how brokers come about."""
+
+    @abstractmethod
+    def make_brokers(self) -> AbstractAsyncContextManager[BrokerFactory]:
+        """The backend, until the end of the block, and what makes brokers on it."""
+
+    @asynccontextmanager
+    async def nodes(self, count: int) -> AsyncIterator[list[Node]]:
+        with trio.fail_after(NEVER_SECONDS):
+            async with self.make_brokers() as make, running(*[make() for _ in range(count)]) as nodes:
+                yield nodes
+
+    # Messages
+
+    async def test_messages_arrive_on_every_node_that_listens_the_publishers_own_included(self) -> None:
+        async with self.nodes(3) as (one, two, three):
+            await one.listen("a")
+            await two.listen("a")
+            await three.listen("b")
+
+            receipt = await one.broker.publish("a", b"hello")
+
+            await eventually(lambda: one.heard.messages and two.heard.messages)
+            assert one.heard.messages == two.heard.messages == [("a", b"hello")]
+            assert three.heard.messages == []
+            assert receipt.nodes == 2
+
+    async def test_what_one_node_publishes_to_a_channel_arrives_in_order_once_however_it_was_published(self) -> None:
+        async with self.nodes(3) as (one, two, three), trio.open_nursery() as nursery:
+            for node in (one, three):
+                await node.listen("a", "b")
+
+            async def publish(node: Node, name: str) -> None:
+                for number in range(0, 600, 3):
+                    node.broker.post("a", f"{name} {number}".encode())
+                    node.broker.post("b", f"{name} {number}".encode())
+                    node.broker.post("a", f"{name} {number + 1}".encode())
+                    await node.broker.publish("a", f"{name} {number + 2}".encode())
+
+            nursery.start_soon(publish, one, "one")
+            nursery.start_soon(publish, two, "two")
+            await eventually(lambda: len(three.heard.messages) >= 1600 <= len(one.heard.messages))
+
+            for node in (one, three):
+                for name in ("one", "two"):
+                    mine = [message for message in node.heard.of("a") if message.startswith(name.encode())]
+                    assert mine == [f"{name} {number}".encode() for number in range(600)]
+                    mine = [message for message in node.heard.of("b") if message.startswith(name.encode())]
+                    assert mine == [f"{name} {number}".encode() for number in range(0, 600, 3)]
+
+    async def test_any_channel_name_and_any_bytes_arrive_as_they_were(self) -> None:
+        payloads = [b"", b"\r\n$5\r\n", bytes(range(256)), b"m", b"g", b"x" * 500_000]
+        async with self.nodes(2) as (one, two):
+            await two.listen(*AWKWARD_CHANNELS)
+
+            for channel in AWKWARD_CHANNELS:
+                for payload in payloads:
+                    one.broker.post(channel, payload)
+
+            expected = [(channel, payload) for channel in AWKWARD_CHANNELS for payload in payloads]
+            await eventually(lambda: len(two.heard.messages) >= len(expected))
+            assert sorted(two.heard.messages) == sorted(expected)
+            assert two.heard.gaps == []
+
+    async def test_a_channel_that_is_ignored_goes_silent_and_the_others_do_not(self) -> None:
+        async with self.nodes(2) as (one, two):
+            await two.listen("a", "b")
+            two.broker.ignore("a")
+            two.broker.ignore("a")
+            two.broker.ignore("never heard of")
+
+            await eventually_nobody_listens(one.broker, "a")
+            await one.broker.publish("b", b"last")
+
+            await eventually(lambda: two.heard.of("b"))
+            before = len(two.heard.of("a"))
+            await one.broker.publish("a", b"more")
+            await one.broker.publish("b", b"end")
+            await eventually(lambda: len(two.heard.of("b")) == 2)
+            assert len(two.heard.of("a")) == before
+            assert two.broker.statistics().channels == 1
+
+    async def test_the_last_word_counts_when_a_channel_is_wanted_and_ignored_in_a_hurry(self) -> None:
+        async with self.nodes(2) as (one, two):
+            for rounds in range(20):
+                for _ in range(rounds % 5):
+                    two.broker.listen("kept")
+                    two.broker.ignore("kept")
+                    two.broker.ignore("dropped")
+                    two.broker.listen("dropped")
+                    if rounds % 2:
+                        await trio.sleep(0)
+                two.broker.listen("kept")
+                two.broker.ignore("dropped")
+                assert await two.broker.listening("kept")
+                number = str(rounds).encode()
+                await one.broker.publish("kept", number)
+                await eventually(lambda number=number: number in two.heard.of("kept"))  # type: ignore[misc]
+
+            await eventually_nobody_listens(one.broker, "dropped")
+            assert len(set(two.heard.of("kept"))) == len(two.heard.of("kept"))
+            assert two.heard.gaps == []
+
+    async def test_thousands_of_channels_are_listened_to_at_once(self) -> None:
+        channels = [f"channel {number}" for number in range(3000)]
+        async with self.nodes(2) as (one, two):
+            await two.listen(*channels)
+
+            for channel in channels:
+                one.broker.post(channel, channel.encode())
+
+            await eventually(lambda: len(two.heard.messages) >= 3000)
+            assert two.heard.messages == [(channel, channel.encode()) for channel in channels] or sorted(
+                two.heard.messages
+            ) == sorted((channel, channel.encode()) for channel in channels)
+            assert two.broker.statistics().channels == 3000
+
+    async def test_listening_says_no_at_once_where_nobody_listens(self) -> None:
+        async with self.nodes(1) as (one,):
+            before = trio.current_time()
+            assert not await one.broker.listening("a")
+            assert trio.current_time() - before < 0.5
+
+    # The hub
+
+    async def test_a_slow_hub_gets_everything_one_at_a_time_and_in_order(self) -> None:
+        async with self.nodes(2) as (one, two):
+            await two.listen("a")
+            two.heard.pause = trio.Event()
+            for number in range(500):
+                one.broker.post("a", b"%d" % number)
+            await one.broker.publish("a", b"last")
+            assert two.heard.messages == []
+
+            two.heard.pause.set()
+
+            await eventually(lambda: len(two.heard.messages) == 501)
+            assert two.heard.of("a") == [*(b"%d" % number for number in range(500)), b"last"]
+            assert two.heard.at_once == 1
+
+    async def test_a_hub_that_fails_to_take_a_message_loses_that_one_only(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(message: bytes) -> None:
+            if message == b"bad":
+                raise ValueError("a bug")
+
+        async with self.nodes(2) as (one, two):
+            await two.listen("a")
+            two.heard.on_deliver = fail
+            for message in (b"bad", b"good"):
+                await one.broker.publish("a", message)
+
+            await eventually(lambda: b"good" in two.heard.of("a"))
+
+        assert "failed to take a message" in caplog.text
+
+    # Nodes
+
+    async def test_every_node_that_runs_is_known_by_its_name(self) -> None:
+        async with self.nodes(3) as (one, two, three):
+            names = {node.broker.node_id for node in (one, two, three)}
+            assert len(names) == 3
+            assert all(re.fullmatch("[0-9a-f]{12}", name) for name in names)
+
+            for node in (one, two, three):
+                with trio.fail_after(3):
+                    while await node.broker.nodes() != names:
+                        await trio.sleep(0.01)
+
+            await two.stop()
+            assert await one.broker.nodes() == names - {two.broker.node_id}
+
+    # Life
+
+    async def test_a_broker_that_does_not_run_says_so(self) -> None:
+        with trio.fail_after(NEVER_SECONDS):
+            async with self.make_brokers() as make:
+                broker = make()
+                broker.listen("before it runs")
+                with pytest.raises(BrokerUnavailableError):
+                    broker.post("a", b"")
+                with pytest.raises(BrokerUnavailableError), assert_checkpoints():
+                    await broker.publish("a", b"")
+
+                async with running(broker) as (node,):
+                    assert await broker.listening("before it runs")
+                    await broker.publish("before it runs", b"hello")
+                    await eventually(lambda: node.heard.messages)
+                    await node.stop()
+
+                    with pytest.raises(BrokerUnavailableError):
+                        broker.post("a", b"")
+                    with pytest.raises(BrokerUnavailableError):
+                        await broker.publish("a", b"")
+                    assert not broker.statistics().ready
+
+                with pytest.raises(UsageError):
+                    await broker.run(Heard())
+
+    async def test_what_waits_is_sent_when_a_broker_is_stopped(self) -> None:
+        async with self.nodes(2) as (one, two):
+            await two.listen("a")
+            await one.broker.publish("a", b"first")
+            for number in range(5000):
+                one.broker.post("a", b"%d" % number)
+            one.scope.cancel()
+            await eventually(lambda: len(two.heard.messages) == 5001)
+            await one.ended.wait()
+
+    async def test_stopping_takes_little_time_also_while_the_hub_is_stuck(self) -> None:
+        async with self.nodes(1) as (one,):
+            await one.listen("a")
+            one.heard.pause = trio.Event()
+            await one.broker.publish("a", b"stuck")
+            await trio.sleep(0.02)
+            with trio.fail_after(1.5):
+                await one.stop()
+
+    async def test_a_call_that_is_cancelled_disturbs_nobody(self) -> None:
+        async with self.nodes(2) as (one, two):
+            await two.listen("a")
+            for call in (lambda: one.broker.publish("a", b"perhaps"), one.broker.nodes, lambda: wait(one.broker, "b")):
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await call()
+                assert scope.cancelled_caught
+
+            await one.broker.publish("a", b"surely")
+            await eventually(lambda: b"surely" in two.heard.of("a"))
+            assert len(await one.broker.nodes()) >= 1
+            await one.listen("b")
+
+    async def test_waiting_calls_are_checkpoints(self) -> None:
+        async with self.nodes(1) as (one,):
+            await one.listen("a")
+            for call in (lambda: one.broker.publish("a", b""), one.broker.nodes, lambda: one.broker.listening("a")):
+                with assert_checkpoints():
+                    await call()
+
+    async def test_statistics_count(self) -> None:
+        async with self.nodes(2) as (one, two):
+            await two.listen("a", "b")
+            await one.broker.nodes()
+            await eventually(lambda: one.broker.statistics().ready and two.broker.statistics().ready)
+            for _ in range(3):
+                await one.broker.publish("a", b"x")
+            await eventually(lambda: len(two.heard.messages) == 3)
+
+            sent, got = one.broker.statistics(), two.broker.statistics()
+
+            assert (sent.published, sent.received, sent.channels, sent.lost, sent.waiting) == (3, 0, 0, 0, 0)
+            assert (got.published, got.received, got.channels, got.gaps, got.reconnects) == (0, 3, 2, 0, 0)
+
+
+async def wait(broker: Broker, channel: str) -> None:
+    """Wait for a channel that is wanted."""
+    broker.listen(channel)
+    await broker.listening(channel)
+
+
+async def eventually_nobody_listens(broker: Broker, channel: str) -> None:
+    """Until messages to this channel go nowhere."""
+    with trio.fail_after(NEVER_SECONDS):
+        while (await broker.publish(channel, b"anyone?")).nodes:
+            await trio.sleep(0.005)
