@@ -127,8 +127,9 @@ class Dispatcher:
         close = WebSocketDisconnect(ending.code, ending.reason)
         for hook in self._hooks.on_disconnect:
             deadline = min(trio.current_time() + self._settings.WS_CLOSE_TIMEOUT_SECONDS, ending.deadline)
+            scope = trio.CancelScope(shield=True, deadline=deadline)
             try:
-                with trio.CancelScope(shield=True, deadline=deadline) as scope:
+                with scope:
                     await hook(self._connection, self._hub, close)
             except Exception:
                 log.exception("on_disconnect failed: connection=%s user=%r", *self._who())

@@ -189,27 +189,29 @@ def _which_extra(handler: object, annotations: _Annotations, parameter: Paramete
     """Which of the extras this parameter wants: by annotation, else by name. `None`: it does without."""
     if parameter.kind in VARIADIC:
         return None
-    wanted = EXTRA_NAMES.get(parameter.name)
-    if parameter.annotation is not Parameter.empty:
-        annotation = _extra_annotation(annotations, parameter, wanted)
-        wanted = EXTRAS.get(annotation) if isinstance(annotation, type) else None
+    wanted = _extra_by_annotation(annotations, parameter)
     if wanted is None and parameter.default is Parameter.empty:
         _fail(handler, f"wants {parameter.name!r}, which is neither the connection nor the hub: {WANTED}")
     return wanted
 
 
-def _extra_annotation(annotations: _Annotations, parameter: Parameter, by_name: int | None) -> Any:
-    """The annotation of an extra. Often its class was imported for type checkers only, so its bare name will do."""
+def _extra_by_annotation(annotations: _Annotations, parameter: Parameter) -> int | None:
+    by_name = EXTRA_NAMES.get(parameter.name)
+    if parameter.annotation is Parameter.empty:
+        return by_name
     try:
-        return annotations.resolve(parameter.annotation)
-    except NameError:
-        for extra in EXTRAS:
-            if _is_named(parameter.annotation, extra):
-                return extra
-        if parameter.default is not Parameter.empty and by_name is None:
-            return None
-        raise
+        annotation = annotations.resolve(parameter.annotation)
+    except NameError:  # often its class was imported for type checkers only
+        named = (which for extra, which in EXTRAS.items() if _is_named(parameter.annotation, extra))
+        wanted = next(named, by_name)
+        if wanted is None and parameter.default is Parameter.empty:
+            raise
+        return wanted
+    if annotation in (Any, object):
+        return by_name
+    return EXTRAS.get(annotation) if isinstance(annotation, type) else None
 
 
 def _is_named(annotation: object, known: type) -> bool:
-    return isinstance(annotation, str) and annotation.rpartition(".")[2] == known.__name__
+    """Whether an annotation that cannot be evaluated must mean this class."""
+    return isinstance(annotation, str) and annotation.strip("'\"").rpartition(".")[2] == known.__name__
