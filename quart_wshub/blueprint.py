@@ -167,7 +167,7 @@ class _Endpoint:
             websocket.query_string,
             allow_query=self._settings.WS_ALLOW_QUERY_TOKEN,
         )
-        extensions: Mapping[str, Any] = websocket.scope["extensions"]
+        extensions: Any = websocket.scope["extensions"]
         clock: WallClock = extensions.get(WALL_CLOCK, utc_now)
         with self._hub.revocations.admission() as admission:
             verdict = await authenticate(credentials, self._bearer_resolver, self._settings)

@@ -78,7 +78,7 @@ class BrokerUnavailableError(WSHubError):
 
 
 class UnknownConnectionError(WSHubError, LookupError):
-    """There is no connection with this id, or none any more."""
+    """There is no connection with this id, or none any more. A handler need not catch it, as `WebSocketDisconnect`."""
 
 
 class RequestTimeoutError(WSHubError, TimeoutError):
@@ -107,7 +107,7 @@ class RequestFailedError(WSHubError):
         self.details: Any = details
 
     def __str__(self) -> str:
-        return f"the client answered with an error: {self.code!r}: {self.message!r}"
+        return f"the client answered with an error: {self.code[:100]!r}: {self.message[:500]!r}"
 
 
 class MessageError(WSHubError):

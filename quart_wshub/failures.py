@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quart_wshub.close_codes import CloseCode
 from quart_wshub.envelope import is_envelope_error
-from quart_wshub.errors import PeerError, WebSocketDisconnect
+from quart_wshub.errors import PeerError, UnknownConnectionError, WebSocketDisconnect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,8 @@ log: logging.Logger = logging.getLogger("quart_wshub")
 def verdict(error: BaseException) -> CloseCode:
     """The close code for what left a handler: the peer's own where only the peer is to blame, else 1011.
 
-    `WebSocketDisconnect` is the normal end of a handler that did not expect the peer to leave.
+    `WebSocketDisconnect` is the normal end of a handler that did not expect the peer to leave, and so is
+    `UnknownConnectionError`: a client asked a moment after it had left, and not a moment before.
     """
     codes = [code for leaf in _leaves(error) if (code := _code(leaf)) is not None]
     if CloseCode.INTERNAL_ERROR in codes:
@@ -31,7 +32,7 @@ def verdict(error: BaseException) -> CloseCode:
 
 
 def _code(leaf: BaseException) -> CloseCode | None:
-    if isinstance(leaf, WebSocketDisconnect):
+    if isinstance(leaf, (WebSocketDisconnect, UnknownConnectionError)):
         return None
     if isinstance(leaf, PeerError):
         return leaf.close_code

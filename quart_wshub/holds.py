@@ -19,8 +19,8 @@ class Hold:
     __slots__ = ("blocks", "outlasts")
 
     def __init__(self, *, outlasts: bool) -> None:
-        self.blocks = 0
-        self.outlasts = outlasts
+        self.blocks: int = 0
+        self.outlasts: bool = outlasts
 
 
 class Holds:

@@ -38,11 +38,13 @@ MARK = "wshub-"
 
 
 class _Request:
+    """One request, and what came of it."""
+
     __slots__ = ("answered", "outcome", "reply_type")
 
     def __init__(self, request_type: str) -> None:
-        self.reply_type = f"{request_type}.reply"
-        self.answered = trio.Event()
+        self.reply_type: str = f"{request_type}.reply"
+        self.answered: trio.Event = trio.Event()
         self.outcome: WSEnvelope | WSHubError | None = None
 
     def end(self, outcome: WSEnvelope | WSHubError) -> None:

@@ -22,7 +22,7 @@ class Admission:
 
     def __init__(self, revocations: Revocations, began: int) -> None:
         self._revocations = revocations
-        self.began = began
+        self.began: int = began
 
     def is_revoked(self, user_id: Hashable) -> bool:
         """Whether this user was revoked since the handshake began."""

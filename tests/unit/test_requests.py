@@ -95,6 +95,26 @@ def nothing_is_kept(desk: Desk) -> bool:
 # Replies
 
 
+async def test_a_handler_that_asks_a_client_that_has_just_left_is_no_failure(
+    hub: WebSocketHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    raised: list[type[BaseException]] = []
+
+    async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+        async for _ in ws:
+            pass
+        try:
+            await hub.request(connection.connection_id, WHERE)
+        except BaseException as error:
+            raised.append(type(error))
+            raise
+
+    async with connect(make_app(handler, hub), token="ann") as client:
+        await client.close()
+    assert raised == [UnknownConnectionError]
+    assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
+
+
 async def test_a_request_goes_out_with_an_id_of_its_own_and_its_reply_comes_back(desk: Desk) -> None:
     envelope = WSEnvelope(type="where", data={"unit": "m"}, request_id="the app's own")
     async with trio.open_nursery() as nursery:
@@ -349,6 +369,7 @@ async def test_an_error_is_raised_with_what_the_client_says(desk: Desk) -> None:
     (outcome,) = desk.outcomes
     assert isinstance(outcome, RequestFailedError)
     assert (outcome.code, outcome.message, outcome.details) == ("denied", "no\nposition", [{"loc": ["x"]}])
+    assert len(str(RequestFailedError("c" * 60_000, "m" * 60_000))) < 1000, "no client fills the log"
     assert str(outcome) == r"the client answered with an error: 'denied': 'no\nposition'"
     assert desk.handled == []
 
