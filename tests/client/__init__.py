@@ -1,0 +1,1 @@
+"""The JavaScript client: as a package, in Node, and against a real server."""
