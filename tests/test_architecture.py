@@ -44,7 +44,10 @@ LAYERS = (
     ),
     layer(
         "adapters",
-        "broker.memory broker.redis transport.asgi transport.compression transport.http2_pipe transport.hypercorn "
+        "broker.backoff broker.memory broker.redis broker.redis_cluster broker.redis_connection broker.redis_counters "
+        "broker.redis_frames broker.redis_nodes broker.redis_publisher broker.redis_server broker.redis_subscriber "
+        "broker.redis_subscriptions broker.redis_supervisor broker.redis_url broker.resp "
+        "transport.asgi transport.compression transport.http2_pipe transport.hypercorn "
         "transport.native transport.parser transport.pipes transport.upgrade transport.worker",
     ),
     layer("composition", "__init__ __main__ blueprint cli client_route opening readiness serving takeover testing"),

@@ -63,8 +63,8 @@ class Servers(Protocol):
     def __iter__(self) -> Iterator[RedisServer]:
         """All servers of the moment."""
 
-    def server_for(self, channel: bytes) -> RedisServer | None:
-        """The server that has a channel, or a key; `None` while that is unknown."""
+    def server_for(self, channel: bytes) -> RedisServer:
+        """The server that has a channel, or a key. While that is unknown, one where it can wait."""
 
     def moved(self) -> None:
         """A server said that something has moved."""
@@ -267,9 +267,7 @@ class RedisBroker:
     def _publisher_for(self, name: bytes) -> Publisher:
         if not self._running:
             raise BrokerUnavailableError("the broker does not run")
-        if (server := self._servers.server_for(name)) is None:
-            raise BrokerUnavailableError("the cluster was not found yet")
-        return server.publisher
+        return self._servers.server_for(name).publisher
 
     def _records_publisher(self) -> Publisher:
         return self._publisher_for(self._records.key)
@@ -278,16 +276,14 @@ class RedisBroker:
 
     def listen(self, channel: str) -> None:
         """Want this channel's messages from now on. Idempotent."""
-        server = self._servers.server_for(self._names.to_redis(channel))
-        may_miss = server is not None and server.subscriber.failing
-        if self._subscriptions.want(channel, may_miss=may_miss) and server is not None:
-            server.subscriber.changed(channel)
+        subscriber = self._servers.server_for(self._names.to_redis(channel)).subscriber
+        if self._subscriptions.want(channel, may_miss=subscriber.failing):
+            subscriber.changed(channel)
 
     def ignore(self, channel: str) -> None:
         """Want them no more. Idempotent."""
-        server = self._servers.server_for(self._names.to_redis(channel))
-        if self._subscriptions.forget(channel) and server is not None:
-            server.subscriber.changed(channel)
+        if self._subscriptions.forget(channel):
+            self._servers.server_for(self._names.to_redis(channel)).subscriber.changed(channel)
 
     async def listening(self, channel: str) -> bool:
         """Wait until Redis has confirmed `listen`. `False` where that took longer than `timeout`."""
@@ -303,8 +299,7 @@ class RedisBroker:
 
     def _overflowed(self) -> None:
         name = self._names.to_redis(EVERYTHING)
-        if (server := self._servers.server_for(name)) is not None:
-            server.publisher.mark_above_the_bound(name)
+        self._servers.server_for(name).publisher.mark_above_the_bound(name)
 
     def _tell_gap(self, channels: frozenset[str]) -> None:
         assert self._listener is not None

@@ -67,7 +67,9 @@ class ClusterServers:
         self._backoff = backoff
         self._servers: dict[RedisAddress, RedisServer] = {}
         self._scopes: dict[RedisAddress, tuple[trio.CancelScope, trio.CancelScope]] = {}
-        self._slots: list[RedisServer | None] = [None] * SLOTS
+        # What nobody is known to have waits here. Nothing is connected to it.
+        self._lobby = make_server(seeds[0], lambda channel: self.server_for(channel) is self._lobby)
+        self._slots: list[RedisServer] = [self._lobby] * SLOTS
         self._stale = trio.Event()
         self._stale.set()
 
@@ -76,9 +78,9 @@ class ClusterServers:
         return bool(self._servers) and all(server.connected for server in self._servers.values())
 
     def __iter__(self) -> Iterator[RedisServer]:
-        return iter(list(self._servers.values()))
+        return iter([self._lobby, *self._servers.values()])
 
-    def server_for(self, channel: bytes) -> RedisServer | None:
+    def server_for(self, channel: bytes) -> RedisServer:
         """The server that has a channel (or key), as far as is known."""
         return self._slots[slot_of(channel)]
 
@@ -89,10 +91,15 @@ class ClusterServers:
     async def run(self, listening: trio.CancelScope) -> None:
         """Find the servers and keep connected to them, until cancelled; what listens ends with its own scope."""
         async with trio.open_nursery() as sending:
+            sending.start_soon(self._lobby.publisher.expire)
             with listening:
                 async with trio.open_nursery() as hearing:
                     follow = partial(self._follow, sending, hearing)
-                    await keep_trying(follow, "the layout of the Redis Cluster", self._backoff(), self.moved)
+                    await keep_trying(follow, "the layout of the Redis Cluster", self._backoff(), self._not_found)
+
+    def _not_found(self) -> None:
+        self._stale.set()
+        self._lobby.not_listening()
 
     async def _follow(self, sending: trio.Nursery, hearing: trio.Nursery) -> None:
         while True:
@@ -117,13 +124,14 @@ class ClusterServers:
 
     def _apply(self, layout: Layout, sending: trio.Nursery, hearing: trio.Nursery) -> None:
         """Channels go where they belong by now, and what waits for them goes with them. Synchronous."""
+        self._lobby.subscriber.failing = False
         known = set(layout.values())
         new = [self._add(address) for address in known - self._servers.keys()]
         gone = [self._servers.pop(address) for address in self._servers.keys() - known]
-        self._slots = [None] * SLOTS
+        self._slots = [self._lobby] * SLOTS
         for slots, address in layout.items():
             self._slots[slots.start : slots.stop] = [self._servers[address]] * len(slots)
-        for server in [*gone, *self._servers.values()]:
+        for server in [*gone, *self]:
             server.publisher.hand_over(self._publisher_for)
             server.subscriber.adopt()
         for server in gone:
@@ -140,7 +148,7 @@ class ClusterServers:
         return server
 
     def _publisher_for(self, channel: bytes) -> Publisher:
-        return (self.server_for(channel) or next(iter(self._servers.values()))).publisher
+        return self.server_for(channel).publisher
 
     async def _send(self, server: RedisServer, gone: trio.CancelScope) -> None:
         """Send, until the server has no slots any more; then others have to tell of what was lost on its way."""

@@ -60,16 +60,16 @@ class NodeRecords:
 
     async def _beat(self) -> None:
         publisher = self._publisher()
-        now = _milliseconds(await publisher.call(b"TIME").wait())
+        now = _milliseconds(await publisher.call(self._key, b"TIME").wait())
         life = int(self._life * 1000)
-        publisher.call(b"ZREMRANGEBYSCORE", self._key, b"-inf", b"%d" % now)
-        publisher.call(b"ZADD", self._key, b"%d" % (now + life), self._node_id.encode())
-        await publisher.call(b"PEXPIRE", self._key, b"%d" % (2 * life)).wait()
+        publisher.call(self._key, b"ZREMRANGEBYSCORE", self._key, b"-inf", b"%d" % now)
+        publisher.call(self._key, b"ZADD", self._key, b"%d" % (now + life), self._node_id.encode())
+        await publisher.call(self._key, b"PEXPIRE", self._key, b"%d" % (2 * life)).wait()
         self._seen = await self._read()
 
     async def leave(self) -> None:
         """Take this node's record away."""
-        await self._publisher().call(b"ZREM", self._key, self._node_id.encode()).wait()
+        await self._publisher().call(self._key, b"ZREM", self._key, self._node_id.encode()).wait()
 
     async def read(self) -> frozenset[str]:
         """Every node with a record that is good.
@@ -88,8 +88,8 @@ class NodeRecords:
 
     async def _read(self) -> frozenset[str]:
         publisher = self._publisher()
-        time = publisher.call(b"TIME")
-        records = await publisher.call(b"ZRANGE", self._key, b"0", b"-1", b"WITHSCORES").wait()
+        time = publisher.call(self._key, b"TIME")
+        records = await publisher.call(self._key, b"ZRANGE", self._key, b"0", b"-1", b"WITHSCORES").wait()
         now = _milliseconds(await time.wait())
         return frozenset(member.decode("utf-8", "replace") for member, good_until in records if good_until > now)
 

@@ -7,6 +7,7 @@ told, and a marker goes to its channel as soon as there is a connection again, s
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -65,19 +66,24 @@ class Reply:
         return self._value
 
 
+class _Kind(Enum):
+    MESSAGE = auto()
+    MARKER = auto()
+    """Says that messages were lost. Takes no part in any bound: there is one for each channel."""
+    COMMAND = auto()
+
+
 class _Entry:
-    """One command on its way. `channel` is `None` for what is no message, so that nobody need hear of its loss."""
+    """One command on its way, and the channel (or key) that it is about."""
 
-    __slots__ = ("channel", "data", "deadline", "is_marker", "reply")
+    __slots__ = ("channel", "data", "deadline", "kind", "reply")
 
-    def __init__(
-        self, data: bytes, channel: bytes | None, deadline: float, reply: Reply | None, *, is_marker: bool = False
-    ) -> None:
-        self.data = data
+    def __init__(self, kind: _Kind, channel: bytes, data: bytes, deadline: float, reply: Reply | None) -> None:
+        self.kind = kind
         self.channel = channel
+        self.data = data
         self.deadline = deadline
         self.reply = reply
-        self.is_marker = is_marker
 
 
 class Budget:
@@ -139,7 +145,7 @@ class Publisher:
     @property
     def waiting(self) -> int:
         """Messages that were not sent yet."""
-        return sum(entry.channel is not None for entry in self._queue)
+        return sum(entry.kind is _Kind.MESSAGE for entry in self._queue)
 
     def post(self, channel: bytes, message: bytes, reply: Reply | None = None) -> None:
         """Take a message for sending.
@@ -159,11 +165,15 @@ class Publisher:
         if not self._budget.take(len(data)):
             self.mark(channel)
             raise BrokerUnavailableError(FULL)
-        self._queue.append(_Entry(data, channel, trio.current_time() + self._timeout, reply))
+        self._queue.append(_Entry(_Kind.MESSAGE, channel, data, trio.current_time() + self._timeout, reply))
         self._wake.set()
 
-    def call(self, *parts: bytes) -> Reply:
+    def call(self, key: bytes, *parts: bytes) -> Reply:
         """Take a command for sending, in order with the messages; the reply comes, or fails, in time.
+
+        Args:
+            key: what it is about, where there are several servers.
+
 
         Raises:
             BrokerUnavailableError: too much waits.
@@ -171,7 +181,7 @@ class Publisher:
         data, reply = command(*parts), Reply()
         if not self._budget.take(len(data)):
             raise BrokerUnavailableError(FULL)
-        self._queue.append(_Entry(data, None, trio.current_time() + self._timeout, reply))
+        self._queue.append(_Entry(_Kind.COMMAND, key, data, trio.current_time() + self._timeout, reply))
         self._wake.set()
         return reply
 
@@ -228,7 +238,7 @@ class Publisher:
         """Put the markers before everything else, which comes after what they stand for."""
         for channel in self._markers:
             data = command(self._verb, channel, GAP_MARKER)
-            self._queue.appendleft(_Entry(data, channel, 0, None, is_marker=True))
+            self._queue.appendleft(_Entry(_Kind.MARKER, channel, data, 0, None))
         self._markers.clear()
 
     def _retry_markers(self) -> None:
@@ -259,20 +269,17 @@ class Publisher:
         if isinstance(reply, RedisReplyError):
             self._refuse(entry, reply)
             return
-        if entry.is_marker:
-            return
         self._release(entry)
-        self._counters.published += entry.channel is not None
+        self._counters.published += entry.kind is _Kind.MESSAGE
         if entry.reply is not None:
             entry.reply.succeed(reply)
 
     def _refuse(self, entry: _Entry, why: RedisReplyError) -> None:
         """What was refused once is not tried again on this connection, markers included."""
-        if entry.channel is not None:
+        self._release(entry)
+        self._counters.lost += entry.kind is _Kind.MESSAGE
+        if entry.kind is not _Kind.COMMAND:
             self._refused_markers[entry.channel] = None
-        if not entry.is_marker:
-            self._release(entry)
-            self._counters.lost += entry.channel is not None
         if entry.reply is not None:
             entry.reply.fail(f"Redis refused it: {why}")
         self._refused(why)
@@ -304,10 +311,9 @@ class Publisher:
         return min(waited_for, waiting)
 
     def _drop(self, entry: _Entry, why: str) -> None:
-        if not entry.is_marker:
-            self._release(entry)
-            self._counters.lost += entry.channel is not None
-        if entry.channel is not None:
+        self._release(entry)
+        self._counters.lost += entry.kind is _Kind.MESSAGE
+        if entry.kind is not _Kind.COMMAND:
             self.mark(entry.channel)
         if entry.reply is not None:
             entry.reply.fail(why)
@@ -317,7 +323,8 @@ class Publisher:
             self._drop(entries.popleft(), why)
 
     def _release(self, entry: _Entry) -> None:
-        self._budget.give_back(len(entry.data))
+        if entry.kind is not _Kind.MARKER:
+            self._budget.give_back(len(entry.data))
 
     async def flushed(self) -> None:
         """Wait until all that was taken is acknowledged."""
@@ -340,7 +347,7 @@ class Publisher:
                 publisher.mark(channel)
         entries, self._queue = self._queue, deque()
         for entry in entries:
-            publisher = self if entry.channel is None else right_one(entry.channel)
+            publisher = right_one(entry.channel)
             publisher._queue.append(entry)
             publisher._wake.set()
         self._wake.set()

@@ -51,7 +51,7 @@ class RedisServer:
 
     async def listen(self) -> None:
         """Hear what is wanted, until cancelled."""
-        await self._keep(self.subscriber, self.subscriber.serve, self._not_listening)
+        await self._keep(self.subscriber, self.subscriber.serve, self.not_listening)
 
     async def send(self) -> None:
         """Send what waits, until cancelled."""
@@ -76,8 +76,8 @@ class RedisServer:
 
         await keep_connected(self._dialer, self.address, serve_it, self._backoff(), failed)
 
-    def _not_listening(self) -> None:
-        """Also what was never connected to may have had messages."""
+    def not_listening(self) -> None:
+        """An attempt to connect failed: also what was never connected to may have had messages."""
         self.subscriber.failing = True
         self.subscriber.lose()
         self._changed()
@@ -96,7 +96,7 @@ class SingleServer:
     def __iter__(self) -> Iterator[RedisServer]:
         yield self._server
 
-    def server_for(self, channel: bytes) -> RedisServer | None:
+    def server_for(self, channel: bytes) -> RedisServer:
         """The server that has a channel (or key)."""
         return self._server
 

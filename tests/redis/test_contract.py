@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
 
 from quart_wshub.broker.redis import RedisBroker
-from tests.contract_broker import BrokerContract, BrokerFactory
+from quart_wshub.errors import BrokerUnavailableError
+from tests.contract_broker import BrokerContract, BrokerFactory, eventually, running
+from tests.harness.redis import run_redis
+from tests.server.native.certificates import make_certificate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.harness.redis import RedisProcess
 
@@ -26,3 +32,82 @@ class TestOverTcp(BrokerContract):
     async def make_brokers(self) -> AsyncIterator[BrokerFactory]:
         prefix = uuid4().hex
         yield lambda: RedisBroker(self.redis.url, prefix=prefix, timeout=2)
+
+
+async def speaks(broker: RedisBroker) -> bool:
+    """Whether it gets its own message."""
+    async with running(broker) as (one,):
+        await one.listen("a")
+        await one.broker.publish("a", b"hello")
+        await eventually(lambda: one.heard.messages)
+        await eventually(lambda: broker.statistics().ready)
+        return await broker.nodes() == {broker.node_id}
+
+
+async def test_over_a_unix_socket_to_a_database(shared_redis: RedisProcess) -> None:
+    broker = RedisBroker(f"unix://{shared_redis.socket_path}?db=3", prefix="unix")
+
+    assert await speaks(broker)
+
+
+async def test_over_tls(tmp_path: Path) -> None:
+    certificate = make_certificate()
+    pem, key = certificate.write_to(tmp_path)
+    options = "--tls-cert-file", str(pem), "--tls-key-file", str(key), "--tls-ca-cert-file", str(pem)
+    trusting = ssl.create_default_context(cadata=certificate.pem)
+    with run_redis(*options, "--tls-auth-clients", "no", tls=True) as redis:
+        assert await speaks(RedisBroker(redis.url, ssl_context=trusting))
+
+        # The system's authorities do not know this one.
+        async with running(RedisBroker(redis.url, timeout=0.3)) as (one,):
+            with pytest.raises(BrokerUnavailableError):
+                await one.broker.publish("a", b"")
+
+
+async def test_with_a_password_which_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    secret = "p@ss/w:rd#s3cret"
+    with run_redis("--requirepass", secret) as redis:
+        url = f"redis://:{quote(secret, safe='')}@127.0.0.1:{redis.port}"
+        broker = RedisBroker(url)
+        assert await speaks(broker)
+
+        wrong = RedisBroker(f"redis://somebody:not-{quote(secret, safe='')}@127.0.0.1:{redis.port}", timeout=0.3)
+        async with running(wrong) as (one,):
+            with pytest.raises(BrokerUnavailableError) as caught:
+                await one.broker.publish("a", b"")
+
+    shown = [repr(broker), repr(wrong), repr(vars(wrong)), repr(caught.value), caplog.text]
+    assert "s3cret" not in "".join(shown)
+    assert "invalid username-password pair" in caplog.text
+
+
+async def test_what_redis_does_not_permit_is_refused_once_and_disturbs_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with run_redis(
+        *"--user some on >pass allcommands allkeys resetchannels &wshub:ok &wshub:*everything".split()
+    ) as redis:
+        async with running(RedisBroker(f"redis://some:pass@127.0.0.1:{redis.port}", timeout=0.5)) as (one,):
+            await one.listen("ok")
+            for _ in range(3):
+                with pytest.raises(BrokerUnavailableError, match="permissions"):
+                    await one.broker.publish("forbidden", b"")
+            one.broker.post("forbidden", b"")
+            await one.broker.publish("ok", b"fine")
+            await eventually(lambda: one.heard.messages)
+
+            assert one.broker.statistics().lost == 4
+            assert len([record for record in caplog.records if "refused" in record.message]) == 1
+
+
+async def test_bytes_of_an_unknown_kind_are_left_alone(shared_redis: RedisProcess) -> None:
+    async with running(RedisBroker(shared_redis.url, prefix="kinds")) as (one,):
+        await one.listen("a")
+        for data in ("", "?from the future"):
+            shared_redis.command("PUBLISH", "kinds:a", data)
+        await one.broker.publish("a", b"known")
+        await eventually(lambda: one.heard.messages)
+
+        assert one.heard.messages == [("a", b"known")]
+        assert one.heard.gaps == []
