@@ -5,6 +5,7 @@ import { $, avatar, listed, make } from "./dom.js";
 const MOST_ENTRIES = 500;
 const AT_BOTTOM_PX = 60;
 const SAME_BREATH_MS = 5 * 60_000;
+const LATE_MS = 1_000;
 
 // Logs whose newest entry is in view stay so when an entry comes, and when a draft or a keyboard takes their space.
 const following = new WeakSet();
@@ -25,7 +26,7 @@ function scrolled(log) {
 }
 
 export function makeLog(room) {
-  const log = make("ol", "log");
+  const log = make("div", "log");
   log.role = "log";
   log.ariaLabel = `Messages in ${room}`;
   log.tabIndex = 0;
@@ -65,7 +66,7 @@ function timeOf(at) {
 }
 
 function messageEntry(user, text, at, before) {
-  const entry = make("li", "message");
+  const entry = make("div", "message");
   const head = make("p", "message-head");
   head.append(make("strong", "name", user), " ", timeOf(at));
   entry.append(avatar(user), head, make("p", "text", text));
@@ -91,6 +92,10 @@ export function addPending(log, user, text) {
   following.add(log);
   log.append(entry);
   settle(log);
+  setTimeout(() => {
+    entry.classList.add("is-late"); // which the page says in words
+    if (entry.isConnected) settle(log);
+  }, LATE_MS);
   return entry;
 }
 
@@ -113,14 +118,14 @@ export function markFailed(entry, why, { onRetry, onDrop }) {
 }
 
 export function addLine(log, text, className = "") {
-  append(log, make("li", `line ${className}`, text));
+  append(log, make("div", `line ${className}`, text));
 }
 
 // People who come or go in a row share a line, which a screen reader finds but does not speak unasked.
 export function addMember(log, user, what) {
   let line = last(log);
   if (line?.dataset.what !== what) {
-    line = make("li", "line");
+    line = make("div", "line");
     line.dataset.what = what;
     line.names = [];
     line.ariaLive = "off";
@@ -134,13 +139,13 @@ export function addMember(log, user, what) {
 export function addGap(log, text) {
   const before = last(log);
   if (before?.classList.contains("gap")) before.remove();
-  const line = make("li", "line gap");
+  const line = make("div", "line gap");
   line.append(make("span", "", text));
   append(log, line);
 }
 
 export function addAnnouncement(log, text) {
-  const entry = make("li", "announcement");
+  const entry = make("div", "announcement");
   entry.append(make("strong", "", "Announcement"), make("p", "text", text));
   append(log, entry);
 }

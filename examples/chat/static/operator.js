@@ -64,9 +64,9 @@ function person(name) {
   return item;
 }
 
-function room() {
+function room({ name }) {
   const item = make("li");
-  item.append(make("span", "name"), make("span", "quiet"));
+  item.append(make("span", "name", name), make("span", "quiet"));
   return item;
 }
 

@@ -18,7 +18,8 @@ export function showRooms(rooms, onOpen) {
   const create = ({ name }) => {
     const item = make("li");
     const button = make("button", "plain room-button");
-    button.append(make("span", "name", name), make("span", "badge"), make("span", "count"));
+    button.append(make("span", "name", name));
+    for (const part of ["count", "joined", "badge"]) button.append(make("span", part));
     button.addEventListener("click", () => onOpen(name));
     item.append(button);
     return item;
@@ -27,18 +28,19 @@ export function showRooms(rooms, onOpen) {
   $("elsewhere").hidden = !rooms.some((room) => room.unread);
 }
 
-function updateRoom(item, { name, here, joined, unread, current }) {
+// Spoken, it is "lobby, 2 here, joined, 1 unread"; shown are the name and the numbers.
+function updateRoom(item, { here, joined, unread, current }) {
   const button = item.firstElementChild;
-  button.classList.toggle("joined", joined);
+  const part = (name) => button.querySelector(`.${name}`);
+  button.classList.toggle("is-joined", joined);
   if (current) button.setAttribute("aria-current", "true");
   else button.removeAttribute("aria-current");
-  button.querySelector(".count").textContent = here || "";
-  button.querySelector(".badge").textContent = unread || "";
-  const facts = [name, `${here} here`];
-  if (joined) facts.push("joined");
-  if (unread) facts.push(`${unread} unread`);
-  button.ariaLabel = facts.join(", ");
+  part("count").replaceChildren(spoken(", "), here ? String(here) : spoken("0"), spoken(" here"));
+  part("joined").replaceChildren(...(joined ? [spoken(", joined")] : []));
+  part("badge").replaceChildren(...(unread ? [spoken(", "), String(unread), spoken(" unread")] : []));
 }
+
+const spoken = (text) => make("span", "visually-hidden", text);
 
 export function showNotice(text, { retry = false } = {}) {
   $("notice-text").textContent = text;
@@ -88,7 +90,7 @@ export function showComposer(room, { state, here }) {
   $("leave").hidden = !room;
   $("composer").hidden = !room;
   $("composer-label").textContent = `Message to ${room}`;
-  $("text").placeholder = state === "open" ? `Message to ${room}` : `Message to ${room}, once connected`;
+  $("text").placeholder = state === "closed" ? "Not connected" : `Message to ${room}`;
   $("send").disabled = state === "closed";
 }
 
