@@ -28,16 +28,16 @@ export function showRooms(rooms, onOpen) {
   $("elsewhere").hidden = !rooms.some((room) => room.unread);
 }
 
-// Spoken, it is "lobby, 2 here, joined, 1 unread"; shown are the name and the numbers.
+// Spoken, it is "lobby 2 here joined 1 unread"; shown are the name and the numbers.
 function updateRoom(item, { here, joined, unread, current }) {
   const button = item.firstElementChild;
   const part = (name) => button.querySelector(`.${name}`);
   button.classList.toggle("is-joined", joined);
   if (current) button.setAttribute("aria-current", "true");
   else button.removeAttribute("aria-current");
-  part("count").replaceChildren(spoken(", "), here ? String(here) : spoken("0"), spoken(" here"));
-  part("joined").replaceChildren(...(joined ? [spoken(", joined")] : []));
-  part("badge").replaceChildren(...(unread ? [spoken(", "), String(unread), spoken(" unread")] : []));
+  part("count").replaceChildren(here ? String(here) : spoken("0"), spoken("here"));
+  part("joined").replaceChildren(...(joined ? [spoken("joined")] : []));
+  part("badge").replaceChildren(...(unread ? [String(unread), spoken("unread")] : []));
 }
 
 const spoken = (text) => make("span", "visually-hidden", text);
