@@ -4,6 +4,7 @@ import secrets
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from quart_wshub import WebSocketSettings
 
@@ -23,6 +24,9 @@ class ChatSettings(WebSocketSettings):
         CHAT_TOKEN_SECONDS: how long the token of a socket lasts. The page renews it over the open socket.
         CHAT_REDIS_URL: makes one chat of all processes that have the same.
     """
+
+    # An error about several settings would show them all, secrets too.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     CHAT_SECRET: SecretStr = Field(default_factory=_random_secret)
     CHAT_OPERATOR_KEY: SecretStr | None = Field(default=None, min_length=1)

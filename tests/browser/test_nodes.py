@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.browser.tab import Tab
     from tests.harness.server import Server
 
-SECRET = "a secret that both workers have"
+SECRET = "the secret that both of the workers have"
 
 
 @pytest.fixture(scope="module")
