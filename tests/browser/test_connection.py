@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,6 +12,7 @@ from playwright.sync_api import expect
 
 from tests.browser.chat_server import serve_chat
 from tests.browser.conftest import OPERATOR_KEY, OpenTab
+from tests.harness.polling import poll
 
 if TYPE_CHECKING:
     from tests.browser.tab import Tab
@@ -48,6 +51,7 @@ def test_tabs_come_back_after_a_restart_of_the_server(
     for tab in (ada, grace):
         tab.open_room("engines")
         tab.expect_in_room("engines")
+        tab.page.clock.install()
     ada.say("Before")
     expect(grace.messages).to_have_text(["Before"])
     chat_server.stop()
@@ -59,7 +63,8 @@ def test_tabs_come_back_after_a_restart_of_the_server(
 
     with serve_chat(chat_environment, port=chat_server.port):
         for tab in (ada, grace):
-            expect(tab.state).to_have_text("Connected", timeout=20_000)
+            poll(partial(sooner, tab), until=lambda state: state == "Connected", timeout=20)
+        for tab in (ada, grace):
             expect(tab.log).to_contain_text(MISSED)
             expect(tab.people).to_have_text(["Ada", "Grace"])
             expect(tab.room("engines")).to_have_accessible_name("engines 2 here joined")
@@ -73,13 +78,24 @@ def test_tabs_come_back_after_a_restart_of_the_server(
             tab.page.close()
 
 
+def sooner(tab: Tab) -> str | None:
+    """Let the time pass that the page waits before it tries again. Gives the state that it shows."""
+    if tab.state.text_content() == "Reconnecting…":
+        tab.page.clock.fast_forward(20_000)
+    return tab.state.text_content()
+
+
 @pytest.mark.parametrize("chat_environment", [{}])
 def test_a_login_that_the_server_forgot_leads_to_the_login(open_tab: OpenTab, chat_server: Server) -> None:
     ada = open_tab("Ada")
+    ada.page.clock.install()
     chat_server.stop()
     expect(ada.try_now).to_be_visible()
+    # From here on no time passes on the page: it does not come back unless it is told to.
+    ada.page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     with serve_chat({}, port=chat_server.port):  # whose secret is another one
-        expect(ada.notice).to_contain_text("login has expired", timeout=20_000)
+        ada.try_now.click()
+        expect(ada.notice).to_contain_text("login has expired")
         expect(ada.page.get_by_label("Your name")).to_have_value("Ada")
         ada.page.get_by_role("button", name="Enter").click()
         ada.expect_in_room("lobby")
