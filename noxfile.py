@@ -35,7 +35,10 @@ DEMO_OPERATOR_KEY = "demo"
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Serve the chat example; `-- --redis redis://…` has two workers share that Redis. The rest goes to hypercorn."""
+    """Serve the chat example.
+
+    `-- --redis redis://…` has two workers share that Redis; `-- --bind 127.0.0.1:9000` and the like go to hypercorn.
+    """
     arguments = list(session.posargs)
     session.env["CHAT_OPERATOR_KEY"] = DEMO_OPERATOR_KEY
     # For this run only; its workers and, should it restart them, their successors take each other's tokens.
@@ -46,11 +49,12 @@ def demo(session: nox.Session) -> None:
             session.error("--redis needs a URL, such as redis://127.0.0.1:6379")
         session.env["CHAT_REDIS_URL"] = arguments[at + 1]
         arguments[at : at + 2] = ["-w", "2"]
-    if not {"-b", "--bind"} & {argument.partition("=")[0] for argument in arguments}:
-        arguments += ["--bind", DEMO_ADDRESS]
-        session.log(f"Open http://{DEMO_ADDRESS}/ in two browser tabs. Ctrl+C stops it.")
-        session.log(f"Operator: http://{DEMO_ADDRESS}/operator with the key: {DEMO_OPERATOR_KEY}")
     session.install("-e", ".[redis]" if "CHAT_REDIS_URL" in session.env else ".")
+    if "--bind" not in arguments:
+        arguments += ["--bind", DEMO_ADDRESS]
+    address = f"http://{arguments[arguments.index('--bind') + 1]}"
+    session.log(f"Open {address}/ in two browser tabs. Ctrl+C stops it.")
+    session.log(f"Operator: {address}/operator with the key: {DEMO_OPERATOR_KEY}")
     session.chdir("examples/chat")
     session.run("hypercorn", "-k", "trio", *arguments, "app:app", interrupt_timeout=10)
 

@@ -354,8 +354,16 @@ def test_two_processes_with_one_redis_are_one_chat() -> None:
                 assert post(one, "/operator/revoke", {"name": "Ada"}, key=OPERATOR_KEY).json() == {"closed": 1}
                 assert closed_with(ada)[0] == 4401
                 assert next_of(grace, "member.left")["user"] == "Ada"
-            for server in (one, two):
-                assert post(server, "/token", {}, key=login).status_code == 401
+                for server in (one, two):
+                    assert post(server, "/token", {}, key=login).status_code == 401
+                with joined(two, "Linus", "engines") as linus:
+                    assert next_of(grace, "member.joined")["user"] == "Linus"
+                    two.stop()
+                    assert closed_with(linus)[0] == 1012
+                    # He will be back in a moment, on whichever node.
+                    grace.send(envelope("room.leave", "last", room="engines"))
+                    while (message := recv_json(grace))["request_id"] != "last":
+                        assert message["type"] != "member.left"
             redis.stop()
             answer = post(one, "/token", {}, key=login)
             assert answer.status_code == 503
