@@ -12,7 +12,7 @@ from quart_wshub.auth import BearerResolver, Identity, ResolverError, resolve
 from quart_wshub.close_codes import CloseCode
 from quart_wshub.connection import EndingKind, WebSocketConnection
 from quart_wshub.error_codes import ErrorCode
-from quart_wshub.errors import MessageError
+from quart_wshub.errors import MessageError, TopicLimitError
 from quart_wshub.handshake import describe_failure
 from quart_wshub.message_failures import internal_error
 from quart_wshub.message_route import BoundRoute, Route
@@ -80,7 +80,10 @@ class BuiltIns:
     async def subscribe(self, message: TopicData, connection: WebSocketConnection, hub: WebSocketHub) -> TopicData:
         self._check_length(message.topic)
         await self._check_policy(message.topic, connection)
-        await hub.subscribe(connection.connection_id, message.topic)
+        try:
+            await hub.subscribe(connection.connection_id, message.topic)
+        except TopicLimitError as error:
+            raise MessageError(ErrorCode.LIMIT_EXCEEDED, str(error)) from None
         return message
 
     async def unsubscribe(self, message: TopicData, connection: WebSocketConnection, hub: WebSocketHub) -> TopicData:

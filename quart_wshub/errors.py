@@ -121,9 +121,9 @@ class MessageError(WSHubError):
 
     def __init__(self, code: str, message: str, *, details: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(code, message)
-        self.code = code
-        self.message = message
-        self.details = tuple(details)
+        self.code: str = code
+        self.message: str = message
+        self.details: tuple[Mapping[str, Any], ...] = tuple(details)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

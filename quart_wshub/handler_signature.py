@@ -124,9 +124,12 @@ class _Annotations:
 def _read_message(handler: object, annotations: _Annotations, parameter: Parameter) -> type[BaseModel] | None:
     if parameter.annotation is Parameter.empty:
         _fail(handler, f"needs an annotation on {parameter.name!r}: a pydantic model of `data`, or WSEnvelope")
-    if _is_named(parameter.annotation, WSEnvelope):
+    try:
+        model = annotations.resolve(parameter.annotation)
+    except NameError:
+        if not _is_named(parameter.annotation, WSEnvelope):
+            raise
         return None
-    model = annotations.resolve(parameter.annotation)
     if model is WSEnvelope:
         return None
     if model in EXTRAS:
@@ -164,7 +167,8 @@ def _is_model(annotation: Any) -> bool:
 
 def _invoker(handler: Callable[..., Any], annotations: _Annotations, parameters: list[Parameter]) -> Invoke:
     """The handler itself where it takes all three in order, which is the fastest; else something that arranges them."""
-    positions, names = [MESSAGE], {}
+    positions: list[int] = [MESSAGE]
+    names: dict[str, int] = {}
     for parameter in parameters[1:]:
         wanted = _which_extra(handler, annotations, parameter)
         if wanted is None:

@@ -68,8 +68,8 @@ class BoundRoute:
 
     __slots__ = (
         "_may_reply_nothing",
+        "_model",
         "_reply_start",
-        "_validate",
         "concurrent",
         "facts",
         "handler",
@@ -81,13 +81,13 @@ class BoundRoute:
     def __init__(
         self, facts: Route, handler: Callable[..., Any], invoke: Invoke, *, may_reply_nothing: bool = True
     ) -> None:
-        self.facts = facts
-        self.handler = handler
-        self.invoke = invoke
-        self.timeout = facts.timeout
-        self.concurrent = facts.concurrent
-        self.raw = facts.data_model is None
-        self._validate = None if facts.data_model is None else facts.data_model.__pydantic_validator__.validate_python
+        self.facts: Route = facts
+        self.handler: Callable[..., Any] = handler
+        self.invoke: Invoke = invoke
+        self.timeout: float | None = facts.timeout
+        self.concurrent: bool = facts.concurrent
+        self.raw: bool = facts.data_model is None
+        self._model = facts.data_model
         self._may_reply_nothing = may_reply_nothing
         self._reply_start = reply_start(facts.type)
 
@@ -102,13 +102,13 @@ class BoundRoute:
         Raises:
             ValidationError: it is not valid. Validators of the app may raise anything.
         """
-        assert self.facts.data_model is not None
-        assert self._validate is not None
+        assert self._model is not None
         try:
-            model: BaseModel = self._validate(data)
+            # Looked up each time: pydantic replaces it when a model that refers to later ones is complete.
+            model: BaseModel = self._model.__pydantic_validator__.validate_python(data)
         except ValidationError:
             # What is strict takes no string for a UUID, but in JSON it does. Only then is it worth the way back.
-            model = self.facts.data_model.model_validate_json(to_json(data))
+            model = self._model.model_validate_json(to_json(data))
         return model
 
     def reply(self, result: object, request_id: str) -> Frame:

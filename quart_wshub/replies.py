@@ -66,5 +66,5 @@ def _shortened(part: int | str) -> int | str:
 
 def _message(item: ErrorDetails) -> str:
     if item["type"] == "union_tag_invalid":  # pydantic's own text shows the tag that came
-        return f"Input should have one of the tags {item['ctx']['expected_tags']}"
+        return f"Input should have one of the tags {item.get('ctx', {}).get('expected_tags')}"
     return item["msg"]

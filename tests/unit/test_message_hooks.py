@@ -21,7 +21,8 @@ from quart_wshub import (
     WSEnvelope,
 )
 from quart_wshub.testing import connect
-from tests.unit.memory import assert_open, make_app, stay_alive
+from tests.unit.fakes import join
+from tests.unit.memory import assert_open, make_app, make_settings, stay_alive, token_is_the_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +117,24 @@ async def test_on_disconnect_runs_when_the_server_is_cancelled(
                 await trio.sleep_forever()
 
         nursery.start_soon(serve)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert diary.notes == [CONNECTED, "ann left with 1012 'the server is restarting', online: []"]
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+async def test_a_cancellation_that_reaches_the_router_first_ends_the_connection_before_the_hooks_run(
+    diary: Diary, hub: WebSocketHub, autojump_clock: MockClock, concurrent: bool
+) -> None:
+    @diary.messages.on("wait", concurrent=concurrent)
+    async def wait(message: WSEnvelope) -> None:
+        await trio.sleep_forever()
+
+    connection = join(hub)
+    connection.inbox.put('{"type": "wait"}')
+    handler = diary.messages.bind(make_settings(), token_is_the_user)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(handler, connection.ws, connection, hub)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert diary.notes == [CONNECTED, "ann left with 1012 'the server is restarting', online: []"]

@@ -124,6 +124,19 @@ def test_the_model_of_the_reply(handler: Any, model: type[BaseModel] | None) -> 
     assert only(messages).reply_model is model
 
 
+def test_an_envelope_may_be_imported_for_type_checkers_only_but_another_of_its_name_is_another() -> None:
+    messages = MessageRouter()
+    globals_of_its_module: dict[str, Any] = {}
+    exec("async def raw(message: WSEnvelope) -> None: ...", globals_of_its_module)
+    globals_of_another: dict[str, Any] = {"WSEnvelope": Say}
+    exec("async def model(message: WSEnvelope) -> None: ...", globals_of_another)
+    messages.on("raw")(globals_of_its_module["raw"])
+    messages.on("model")(globals_of_another["model"])
+
+    assert messages.routes["raw"].data_model is None
+    assert messages.routes["model"].data_model is Say
+
+
 class Handlers:
     async def method(self, message: Say, hub: WebSocketHub) -> None: ...
 

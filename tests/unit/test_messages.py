@@ -348,6 +348,29 @@ async def test_a_validator_that_fails_is_the_servers_fault(
     assert "model of 'pets' failed" in record.getMessage()
 
 
+class Tree(BaseModel):
+    children: list[Branch] = []
+
+
+async def recursive(message: Tree) -> Tree:
+    return message
+
+
+EARLY = MessageRouter()
+EARLY.on("tree")(recursive)
+
+
+class Branch(BaseModel):
+    name: str
+
+
+async def test_a_model_may_refer_to_one_that_is_defined_later(hub: WebSocketHub) -> None:
+    async with connect(make_app(EARLY, hub, WS_HELLO=False), token="ann") as client:
+        data = {"children": [{"name": "leaf"}]}
+        assert (await ask(client, "tree", data))["data"] == data
+        assert (await error_of(client, "tree", {"children": [{}]}))["details"][0]["loc"] == ["children", 0, "name"]
+
+
 # What is no request
 
 
@@ -437,8 +460,7 @@ async def test_an_unexpected_exception_is_logged_once_and_answered_without_a_wor
 
 async def raise_in_a_nursery(*errors: Exception) -> None:
     async def fail(error: Exception) -> None:
-        await trio.lowlevel.checkpoint()
-        raise error
+        raise error  # without a checkpoint, at which one could cancel the other
 
     async with trio.open_nursery() as nursery:
         for error in errors:

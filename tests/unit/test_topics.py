@@ -104,6 +104,14 @@ async def test_the_number_of_topics_is_limited(hub: WebSocketHub) -> None:
         assert (await ask(client, "subscribe", "c"))["type"] == "subscribe.reply"
 
 
+async def test_error_hooks_have_no_say_in_it(hub: WebSocketHub) -> None:
+    messages = MessageRouter(authorize_subscribe=anyone)
+    messages.on_error(Exception)(lambda error, connection: MessageError("any", ""))
+    async with connect(make_app(messages, hub, WS_HELLO=False, WS_MAX_TOPICS_PER_CONNECTION=1), token="ann") as client:
+        await ask(client, "subscribe", "a")
+        assert (await error_of(client, "b"))["code"] == "limit_exceeded"
+
+
 # Policies
 
 
