@@ -23,7 +23,8 @@ export class FakeClock {
 
   install() {
     globalThis.setTimeout = (fn, ms) => {
-      this.#timers.set(++this.#ids, { due: this.#now + ms, fn });
+      const delay = ms > 2 ** 31 - 1 ? 1 : ms; // as the real one does
+      this.#timers.set(++this.#ids, { due: this.#now + delay, fn });
       return this.#ids;
     };
     globalThis.clearTimeout = (id) => this.#timers.delete(id);

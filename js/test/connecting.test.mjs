@@ -109,6 +109,17 @@ test("so is one whose token never comes, and the token that comes late opens not
   assert.equal(FakeWebSocket.made.length, 0);
 });
 
+test("so does the failure of a token that was given up", async () => {
+  let fail;
+  const hub = makeClient({ getToken: () => new Promise((_, reject) => (fail ??= reject)) });
+  await clock.advance(10_000);
+  fail(new Error("late"));
+  await settle();
+
+  assert.equal(hub.changes.at(-1).reason, "connect_timeout");
+  assert.equal(hub.changes.at(-1).attempt, 1);
+});
+
 test("so is one that is accepted and never greeted", async () => {
   const hub = makeClient();
   await settle();
@@ -182,6 +193,7 @@ test("it waits through failures, and rejects when there is no hope", async () =>
 
 test("connect() while waiting tries at once", async () => {
   const hub = await openClient();
+  await hub.connect();
   FakeWebSocket.last.end(1006);
   hub.connect();
   await settle();

@@ -80,6 +80,26 @@ test("without figures the silence may last as long as the option says", async ()
   assert.equal(hub.state, "waiting");
 });
 
+test("a hello that was not waited for still says how long", async () => {
+  const hub = await openClient({ hello: false });
+  FakeWebSocket.last.hello(HELLO);
+  assert.equal(hub.connectionId, "c");
+  await clock.advance(5_999);
+  assert.equal(hub.state, "open");
+  await clock.advance(1);
+  assert.equal(hub.state, "waiting");
+});
+
+test("a server that allows a month of silence is not given up at once", async () => {
+  const hub = await openClient();
+  FakeWebSocket.last.end(1006);
+  await clock.advance(500);
+  FakeWebSocket.last.hello({ ...HELLO, heartbeat_timeout_seconds: 30 * 86_400 });
+  await clock.advance(100_000);
+
+  assert.equal(hub.state, "open");
+});
+
 test("waking from sleep asks instead of giving up, and an answer is enough", async () => {
   const hub = await openBriskly();
   clock.sleep(3_600_000);

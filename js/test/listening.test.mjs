@@ -166,6 +166,24 @@ test("without onError failures go to reportError, or to the console; and one tha
   ]);
 });
 
+test("a listener that is added while others are called hears the next message", async () => {
+  const hub = await openClient();
+  const heard = [];
+  const off = hub.on("news", () => {
+    hub.on("news", ({ n }) => heard.push(n));
+    hub.onAny(({ data }) => heard.push(`any ${data.n}`));
+  });
+  const offAny = hub.onAny(() => {
+    hub.onAny(() => heard.push("late"));
+    offAny();
+  });
+  FakeWebSocket.last.say("news", { n: 1 });
+  off();
+  FakeWebSocket.last.say("news", { n: 2 });
+
+  assert.deepEqual(heard, ["any 1", 2, "any 2", "late"]);
+});
+
 test("a listener may take itself and others off while it is called", async () => {
   const hub = await openClient();
   const heard = [];
@@ -240,6 +258,15 @@ test("a request nobody handles is told so; a handler that is off is nobody", asy
 
   const [{ type, data, request_id }] = FakeWebSocket.last.sent;
   assert.deepEqual([type, data.code, request_id], ["error", "unknown_type", "s1"]);
+});
+
+test("an error with an id that is not ours is no request", async () => {
+  await openClient();
+  FakeWebSocket.last.say("error", { code: "forbidden", message: "?", details: [] }, "not-ours");
+  await settle();
+
+  assert.deepEqual(FakeWebSocket.last.sent, []);
+  assert.equal(reported()[0].code, "forbidden");
 });
 
 test("a message with an id for which there are only listeners is a message", async () => {

@@ -134,6 +134,16 @@ test("resumed comes after it is open again, and says what had happened; the firs
   assert.deepEqual(events, [["open", { code: 1013, reason: "try_again_later" }]]);
 });
 
+test("who closes when it is open again hears of no return", async () => {
+  const hub = await openClient();
+  hub.on("resumed", () => assert.fail("resumed"));
+  hub.on("statechange", ({ state }) => state === "open" && hub.close());
+  FakeWebSocket.last.end(1006);
+  await reopen(hub);
+
+  assert.equal(hub.state, "closed");
+});
+
 test("an eviction can be undone by the user: connect() resumes", async () => {
   const hub = await openClient();
   const events = [];

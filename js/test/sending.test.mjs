@@ -101,13 +101,15 @@ test("or drops the oldest, and says so", async () => {
   assert.deepEqual(sentNumbers(), [3, 4]);
 });
 
-test("drop-oldest drops nothing while connected", async () => {
-  const hub = await openClient({ queue: { limit: 0, overflow: "drop-oldest" } });
-  hub.on("dropped", () => assert.fail("dropped"));
-  hub.send("move", { n: 1 });
+for (const overflow of ["reject", "drop-oldest"]) {
+  test(`${overflow} refuses and drops nothing while connected`, async () => {
+    const hub = await openClient({ queue: { limit: 0, overflow } });
+    hub.on("dropped", () => assert.fail("dropped"));
+    assert.equal(hub.send("move", { n: 1 }), true);
 
-  assert.deepEqual(sentNumbers(), [1]);
-});
+    assert.deepEqual(sentNumbers(), [1]);
+  });
+}
 
 test("by default a hundred may wait", async () => {
   const hub = makeClient();
@@ -193,10 +195,20 @@ test("a request times out, by default after ten seconds, and a late reply is nob
   await failed;
   FakeWebSocket.last.reply("add");
   await clock.advance(9_949);
+  assert.equal(FakeWebSocket.last.sent.length, 2);
   assert.deepEqual(await outcome(normal), ["pending"]);
   await clock.advance(1);
 
   await assertRejected(normal, "timeout");
+});
+
+test("a timeout longer than timers can be is none", async () => {
+  const hub = await openClient();
+  const request = hub.request("add", {}, { timeout: 1e10 });
+  await clock.advance(1_000);
+
+  assert.deepEqual(await outcome(request), ["pending"]);
+  FakeWebSocket.last.reply("add");
 });
 
 test("timeout: 0 waits for as long as it takes", async () => {

@@ -25,6 +25,11 @@ test("every connection asks for the token; only after a refusal must it be anoth
 
   assert.deepEqual(asked, [false, false, true]);
   assert.deepEqual(FakeWebSocket.last.protocols, ["bearer", "t3"]);
+
+  FakeWebSocket.last.hello();
+  FakeWebSocket.last.end(1006);
+  await clock.advance(hub.changes.at(-1).delay);
+  assert.deepEqual(asked, [false, false, true, false]);
 });
 
 test("4401 is answered with a new token at once", async () => {
@@ -202,3 +207,25 @@ test("a new token that comes when the connection is gone is not sent over the ne
 
   assert.deepEqual(FakeWebSocket.last.sent, []);
 });
+
+for (const [what, finish] of [
+  ["finds nobody logged in", ([resolve]) => resolve(null)],
+  ["fails", ([, reject]) => reject(new Error("late"))],
+]) {
+  test(`a refresh that ${what} when the connection is gone does nothing to the next one`, async () => {
+    const waiting = [];
+    const hub = await openClient({
+      getToken: ({ renew }) => (renew ? new Promise((...settlers) => waiting.push(settlers)) : "token"),
+    });
+    FakeWebSocket.last.say("auth.expiring");
+    await settle();
+    FakeWebSocket.last.end(1006);
+    await clock.advance(hub.changes.at(-1).delay);
+    FakeWebSocket.last.hello();
+    finish(waiting[0]);
+    await clock.advance(1_000);
+
+    assert.equal(hub.state, "open");
+    assert.equal(waiting.length, 1);
+  });
+}

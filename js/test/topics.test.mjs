@@ -48,6 +48,7 @@ test("subscribe asks, and gives the reply and a way out", async () => {
 
 test("a refusal rejects, and is not asked again", async () => {
   const hub = await openClient();
+  hub.on("unsubscribed", () => assert.fail("it never was subscribed"));
   const promise = hub.subscribe("secret");
   FakeWebSocket.last.refuse("subscribe", "forbidden", "not for you");
   assert.equal((await assertRejected(promise, "forbidden")).message, "not for you");
@@ -205,6 +206,36 @@ test("many topics are restored some at a time, and all of them", async () => {
   assert.equal(hub.state, "open");
 });
 
+test("a topic left while it waits to be restored is not asked for", async () => {
+  const hub = await openClient();
+  acceptAll();
+  const names = Array.from({ length: 9 }, (_, n) => `t${n}`);
+  const subscriptions = await Promise.all(names.map((name) => hub.subscribe(name)));
+  FakeWebSocket.last.end(1006);
+  await reopen(hub);
+  subscriptions[8].unsubscribe().catch(() => {});
+  for (const { data, request_id } of [...FakeWebSocket.last.sent]) FakeWebSocket.last.say("subscribe.reply", data, request_id);
+  await settle();
+
+  assert.deepEqual(subscribed(), names.slice(0, 8));
+  assert.equal(hub.state, "open");
+});
+
+test("so is one left while it waits to be tried again", async () => {
+  const hub = await openClient();
+  acceptAll();
+  const subscription = await hub.subscribe("a");
+  FakeWebSocket.last.end(1006);
+  await reopen(hub);
+  FakeWebSocket.last.refuse("subscribe", "rate_limited");
+  await settle();
+  subscription.unsubscribe().catch(() => {});
+  await clock.advance(20_000);
+
+  assert.deepEqual(subscribed(), ["a"]);
+  assert.equal(hub.state, "open");
+});
+
 test("a topic that has become forbidden is given up with an event, the others live on", async () => {
   const hub = await openClient();
   acceptAll();
@@ -236,6 +267,17 @@ test("a refusal that may pass is tried again, twice", async () => {
   assert.equal(subscribed().length, 3);
 });
 
+test("a rate limit says how long to wait at least", async () => {
+  const hub = await openClient();
+  hub.subscribe("a").catch(() => {});
+  FakeWebSocket.last.refuse("subscribe", "rate_limited", "slowly", [{ retry_after_seconds: 3 }]);
+  await clock.advance(3_499);
+  assert.equal(subscribed().length, 1);
+  await clock.advance(1);
+
+  assert.equal(subscribed().length, 2);
+});
+
 test("the end of the connection while a topic waits to be tried again leaves it to the next", async () => {
   const hub = await openClient();
   const promise = hub.subscribe("a");
@@ -252,13 +294,18 @@ test("the end of the connection while topics are restored restores them on the n
   const hub = await openClient();
   acceptAll();
   await hub.subscribe("a");
-  FakeWebSocket.last.end(1006);
+  const resumed = [];
+  hub.on("resumed", ({ code }) => resumed.push(code));
+  FakeWebSocket.last.end(1013);
   await reopen(hub);
   FakeWebSocket.last.end(1006);
+  await settle();
+  assert.equal(hub.state, "waiting");
   await reopenAccepting(hub);
 
   assert.deepEqual(subscribed(), ["a"]);
   assert.equal(hub.state, "open");
+  assert.deepEqual(resumed, [1013]);
 });
 
 test("one subscribed to while others are restored is asked for once", async () => {

@@ -158,6 +158,7 @@ export class WSHubClient {
     const { promise } = this.#ready;
     if (this.#state === "closed") this.#start();
     if (this.#state === "waiting") this.#attempt();
+    if (this.#state === "open") this.#ready.resolve();
     return promise;
   }
 
@@ -191,7 +192,6 @@ export class WSHubClient {
   #attempt() {
     this.#drop();
     const link = (this.#link = { socket: null, live: false, heard: false, renewed: this.#renew });
-    this.#patient = false;
     this.#after("connect", this.#options.connectTimeout, () => this.#retry({ reason: "connect_timeout" }));
     this.#become("connecting", { attempt: this.#failures });
     this.#token(link.renewed).then(
@@ -215,25 +215,30 @@ export class WSHubClient {
       // The browser's own words would quote the token.
       return this.#stop({ reason: "invalid", message: "no WebSocket takes this url, or this token as a subprotocol" });
     }
+    this.#silence = this.#options.heartbeatTimeout;
     const { socket } = link;
-    socket.onopen = () => this.#options.hello || this.#greeted(link, {});
+    socket.onopen = () => this.#options.hello || this.#greeted(link);
     socket.onmessage = ({ data }) => this.#receive(link, data);
     socket.onclose = ({ code, reason }) => this.#closed(link, code, reason);
     socket.onerror = noop; // the close that follows tells
   }
 
   /** The first message: only now is the token accepted. */
-  async #greeted(link, { connection_id: id = null, heartbeat_timeout_seconds: seconds }) {
+  async #greeted(link) {
     link.live = true;
-    this.connectionId = id;
     this.#renew = false;
-    this.#silence = seconds > 0 ? seconds * 1000 : this.#options.heartbeatTimeout;
     this.#lastSeen = Date.now();
     this.#cancel("connect");
     this.#after("stable", this.#options.backoff.stable, () => (this.#failures = 0));
     this.#expectWithin(this.#silence);
     await this.#restoreTopics(link);
     if (link === this.#link) this.#opened();
+  }
+
+  #introduced({ connection_id: id = null, heartbeat_timeout_seconds: seconds }) {
+    this.connectionId = id;
+    if (seconds > 0) this.#silence = seconds * 1000;
+    this.#expectWithin(this.#silence);
   }
 
   #opened() {
@@ -358,7 +363,8 @@ export class WSHubClient {
     this.#heard = link.heard = true;
     const message = this.#parse(text);
     if (!message) return;
-    if (!link.live) this.#greeted(link, message.type === "hello" ? message.data : {});
+    if (message.type === "hello") this.#introduced(message.data);
+    if (!link.live) this.#greeted(link);
     const { type, request_id: id } = message;
     if (type === "ping") link.socket.send(encode("pong", {}, id));
     else if (type === "pong") return;
@@ -545,7 +551,7 @@ export class WSHubClient {
   async #restoreTopics(link) {
     const waiting = [...this.#topics.values()];
     const lane = async () => {
-      while (waiting.length && link === this.#link) await this.#establish(link, waiting.shift());
+      while (waiting.length) await this.#establish(link, waiting.shift());
     };
     await Promise.all(Array.from({ length: SUBSCRIBE_LANES }, lane));
   }
@@ -561,8 +567,9 @@ export class WSHubClient {
     } catch (error) {
       if (!current()) return;
       if (!TRANSIENT.has(error.code) || tries >= SUBSCRIBE_TRIES) return this.#lose(record, error);
-      await new Promise((resolve) => this.#after(record, this.#delay(0, tries), resolve));
-      if (current()) return this.#establish(link, record, tries + 1);
+      const wait = (error.details[0]?.retry_after_seconds ?? 0) * 1000 + this.#delay(0, tries);
+      await new Promise((resolve) => this.#after(record, wait, resolve));
+      return this.#establish(link, record, tries + 1);
     }
   }
 
@@ -613,7 +620,7 @@ export class WSHubClient {
       const silent = Math.max(0, now - this.#lastSeen); // not below, where the clock was set back
       this.#probing = false;
       if (this.#heard && silent < this.#silence) this.#expectWithin(this.#silence - silent);
-      else if ((this.#heard || now - due > LATE) && this.#isOpen()) this.#probe();
+      else if (now - due > LATE && this.#isOpen()) this.#probe();
       else this.#retry({ reason: "heartbeat_timeout", message: "the server fell silent" });
     });
   }

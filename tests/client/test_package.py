@@ -7,12 +7,15 @@ import json
 import shutil
 import tarfile
 import tomllib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness.node import run_node, run_npm
 from tests.harness.server import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STATIC = ROOT / "quart_wshub" / "static"
 
