@@ -80,7 +80,7 @@ def lowest(session: nox.Session) -> None:
     constraints = str(Path(session.create_tmp()).resolve() / "lowest.txt")
     session.install("uv")
     session.run(
-        *("uv", "pip", "compile", "--quiet", "--resolution=lowest-direct", "--strip-extras"),
+        *("uv", "pip", "compile", "--quiet", "--resolution=lowest-direct", "--strip-extras", "--extra=redis"),
         *(f"--python={RUNNING}", "--no-header", f"--output-file={constraints}", "pyproject.toml"),
     )
     session.install("-e", ".", *group("test"), "-c", constraints)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import assert_checkpoints
 
 from quart_wshub.errors import BrokerUnavailableError, UsageError
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from quart_wshub.broker.base import Broker
 
-__all__ = ["BrokerContract", "BrokerFactory", "Heard", "Node", "eventually", "running"]
+__all__ = ["BrokerContract", "BrokerFactory", "Heard", "Node", "eventually", "knows", "running"]
 
 NEVER_SECONDS = 10
 """What takes longer than this will never happen."""
@@ -107,11 +110,26 @@ class BrokerFactory(Protocol):
 
 
 async def eventually(probe: Callable[[], object], *, timeout: float = NEVER_SECONDS) -> None:
-    """Wait until something is so."""
+    """Wait until something is so; what `probe` returns may be awaitable."""
     with trio.move_on_after(timeout):
-        while not probe():
+        while not await _result_of(probe):  # noqa: ASYNC110 - it happens in another process
             await trio.sleep(0.002)
-    assert probe()
+    assert await _result_of(probe)
+
+
+async def _result_of(probe: Callable[[], object]) -> object:
+    result = probe()
+    return await result if inspect.isawaitable(result) else result
+
+
+async def knows(node: Node, names: set[str]) -> bool:
+    """Whether this node knows just these."""
+    return await node.broker.nodes() == names
+
+
+async def nobody_listens(broker: Broker, channel: str) -> bool:
+    """Whether messages to this channel go nowhere."""
+    return not (await broker.publish(channel, b"anyone?")).nodes
 
 
 async def start(nursery: trio.Nursery, broker: Broker) -> Node:
@@ -209,7 +227,7 @@ class BrokerContract(ABC):
             two.broker.ignore("a")
             two.broker.ignore("never heard of")
 
-            await eventually_nobody_listens(one.broker, "a")
+            await eventually(lambda: nobody_listens(one.broker, "a"))
             await one.broker.publish("b", b"last")
 
             await eventually(lambda: two.heard.of("b"))
@@ -229,7 +247,7 @@ class BrokerContract(ABC):
                     two.broker.ignore("dropped")
                     two.broker.listen("dropped")
                     if rounds % 2:
-                        await trio.sleep(0)
+                        await trio.lowlevel.checkpoint()
                 two.broker.listen("kept")
                 two.broker.ignore("dropped")
                 assert await two.broker.listening("kept")
@@ -237,7 +255,7 @@ class BrokerContract(ABC):
                 await one.broker.publish("kept", number)
                 await eventually(lambda number=number: number in two.heard.of("kept"))  # type: ignore[misc]
 
-            await eventually_nobody_listens(one.broker, "dropped")
+            await eventually(lambda: nobody_listens(one.broker, "dropped"))
             assert len(set(two.heard.of("kept"))) == len(two.heard.of("kept"))
             assert two.heard.gaps == []
 
@@ -304,9 +322,7 @@ class BrokerContract(ABC):
             assert all(re.fullmatch("[0-9a-f]{12}", name) for name in names)
 
             for node in (one, two, three):
-                with trio.fail_after(3):
-                    while await node.broker.nodes() != names:
-                        await trio.sleep(0.01)
+                await eventually(partial(knows, node, names))
 
             await two.stop()
             assert await one.broker.nodes() == names - {two.broker.node_id}
@@ -397,10 +413,3 @@ async def wait(broker: Broker, channel: str) -> None:
     """Wait for a channel that is wanted."""
     broker.listen(channel)
     await broker.listening(channel)
-
-
-async def eventually_nobody_listens(broker: Broker, channel: str) -> None:
-    """Until messages to this channel go nowhere."""
-    with trio.fail_after(NEVER_SECONDS):
-        while (await broker.publish(channel, b"anyone?")).nodes:
-            await trio.sleep(0.005)

@@ -321,7 +321,9 @@ class RedisBroker:
             BrokerUnavailableError: Redis does not answer in time, or does not keep the records.
         """
         await trio.lowlevel.checkpoint()
-        return await self._records.read()
+        with trio.move_on_after(self._timeout):
+            return await self._records.read()
+        raise BrokerUnavailableError("Redis does not answer")
 
     def statistics(self) -> BrokerStatistics:
         """How it goes."""
@@ -343,8 +345,9 @@ class RedisBroker:
             return
         self._is_up = not self._is_up
         if not self._is_up:
-            self._records.remember()
+            self._records.lost()
             return
+        self._records.found()
         self._reconnects += self._was_up
         self._was_up = True
         self._refusals.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import trio
 from quart_wshub.broker.resp import RedisReplyError, ReplyParser, command
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator
 
     from quart_wshub.broker.redis_url import RedisAddress, RedisTarget
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["RedisConnection", "RedisDialer", "RedisLostError"]
 
 READ_BYTES = 65_536
+
+ENDED = "Redis ended the connection"
 
 
 class RedisLostError(Exception):
@@ -36,17 +38,20 @@ class RedisConnection:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise RedisLostError("Redis ended the connection") from error
+            raise RedisLostError(_how_it_ended(error)) from error
 
     async def receive(self) -> list[Any]:
         """Wait for bytes; returns the replies they complete, perhaps none. Redis' errors are among them."""
         try:
             data = await self._stream.receive_some(READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise RedisLostError("Redis ended the connection") from error
+            raise RedisLostError(_how_it_ended(error)) from error
         if not data:
-            raise RedisLostError("Redis ended the connection")
-        return self._parser.feed(bytes(data))
+            raise RedisLostError(ENDED)
+        try:
+            return self._parser.feed(bytes(data))
+        except Exception as error:
+            raise RedisLostError("what answers there is not a Redis") from error
 
     async def ask(self, *parts: bytes) -> Any:
         """Send one command and wait for its reply, while nobody else uses the connection.
@@ -60,6 +65,11 @@ class RedisConnection:
         if isinstance(replies[0], RedisReplyError):
             raise replies[0]
         return replies[0]
+
+
+def _how_it_ended(error: Exception) -> str:
+    """TLS' complaints are hidden one level deeper."""
+    return f"TLS failed: {error.__cause__}" if isinstance(error.__cause__, ssl.SSLError) else ENDED
 
 
 class RedisDialer:
@@ -98,11 +108,21 @@ class RedisDialer:
         # Redis ends a connection without TLS' goodbye.
         return trio.SSLStream(stream, self._ssl_context, server_hostname=address.host, https_compatible=True)
 
+    @staticmethod
+    def _without_arguments(text: str) -> str:
+        """A server that does not know the command (Redis 5) repeats its arguments, the password among them."""
+        if "unknown command" in text.lower():
+            return "it does not know HELLO; Redis 6.2 is the oldest that will do"
+        return text
+
     async def _greet(self, connection: RedisConnection) -> None:
         target = self._target
         login: list[bytes] = []
         if target.password is not None or target.username is not None:
             login = [b"AUTH", (target.username or "default").encode(), (target.password or "").encode()]
-        await connection.ask(b"HELLO", b"3", *login, b"SETNAME", self._name)
+        try:
+            await connection.ask(b"HELLO", b"3", *login, b"SETNAME", self._name)
+        except RedisReplyError as error:
+            raise RedisReplyError(self._without_arguments(str(error))) from None
         if target.db:
             await connection.ask(b"SELECT", str(target.db).encode())

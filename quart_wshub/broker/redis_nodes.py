@@ -6,7 +6,8 @@ written follows from the answer.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from quart_wshub.broker.redis_publisher import Publisher
 
 __all__ = ["NodeRecords"]
+
+log: logging.Logger = logging.getLogger("quart_wshub")
 
 BEATS_TO_LIVE = 3
 
@@ -49,13 +52,24 @@ class NodeRecords:
     async def keep_up(self) -> None:
         """Renew the record for good. What fails is tried again at the next beat, which is soon enough."""
         while True:
-            with suppress(BrokerUnavailableError):
+            try:
                 await self._beat()
+            except BrokerUnavailableError:
+                pass
+            except Exception:
+                log.exception("broker: the record of this node could not be renewed")
             await trio.sleep(self._beat_seconds)
 
-    def remember(self) -> None:
+    def lost(self) -> None:
         """Redis was lost, perhaps with its memory: who was there by then counts until everybody had time to return."""
-        self._remembered = self._seen
+        if trio.current_time() < self._remembered_until:
+            self._remembered |= self._seen
+        else:
+            self._remembered = self._seen
+        self._remembered_until = math.inf
+
+    def found(self) -> None:
+        """Redis is back, or there for the first time."""
         self._remembered_until = trio.current_time() + self._life
 
     async def _beat(self) -> None:

@@ -29,6 +29,7 @@ MAX_WRITE_BYTES = 262_144
 """What is on its way when a connection breaks is lost, hence not everything goes out at once."""
 
 MAX_MARKERS = 10_000
+"""In more channels than this, lost messages are told of all at once."""
 
 FULL = "as much as may wait for Redis is waiting already"
 
@@ -140,7 +141,7 @@ class Publisher:
         self._wake = trio.Event()
         self._empty = trio.Event()
         self._counters = counters
-        self.connected = False
+        self.connected: bool = False
 
     @property
     def waiting(self) -> int:
@@ -173,7 +174,6 @@ class Publisher:
 
         Args:
             key: what it is about, where there are several servers.
-
 
         Raises:
             BrokerUnavailableError: too much waits.
@@ -278,7 +278,7 @@ class Publisher:
         """What was refused once is not tried again on this connection, markers included."""
         self._release(entry)
         self._counters.lost += entry.kind is _Kind.MESSAGE
-        if entry.kind is not _Kind.COMMAND:
+        if entry.kind is not _Kind.COMMAND and len(self._refused_markers) < MAX_MARKERS:
             self._refused_markers[entry.channel] = None
         if entry.reply is not None:
             entry.reply.fail(f"Redis refused it: {why}")

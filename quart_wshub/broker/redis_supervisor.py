@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from typing import TYPE_CHECKING
 
 import trio
@@ -24,14 +23,7 @@ QUIET_SECONDS = 30
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
-EXPECTED_FAILURES = (
-    OSError,
-    ssl.SSLError,
-    RedisLostError,
-    RedisReplyError,
-    trio.BrokenResourceError,
-    trio.TooSlowError,
-)
+EXPECTED_FAILURES = (OSError, RedisLostError, RedisReplyError, trio.TooSlowError)
 """What a backend that is away or unwell looks like. Everything else is a bug, and is logged whole."""
 
 
@@ -94,6 +86,4 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, trio.TooSlowError):
         return "it does not answer"
-    if isinstance(error, trio.BrokenResourceError) and error.__cause__ is not None:
-        return str(error.__cause__)
     return str(error) or type(error).__name__

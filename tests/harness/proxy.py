@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 __all__ = ["Proxy", "run_proxy"]
@@ -42,7 +42,7 @@ class Proxy:
         for scope in self._connections:
             scope.cancel()
 
-    async def serve(self, client: trio.SocketStream) -> None:
+    async def serve(self, client: trio.abc.Stream) -> None:
         self.accepted += 1
         with suppress(OSError, trio.BrokenResourceError), trio.CancelScope() as scope:
             async with client:
@@ -58,7 +58,7 @@ class Proxy:
                         self._connections.discard(scope)
 
     async def _copy(
-        self, source: trio.SocketStream, sink: trio.SocketStream, both: trio.CancelScope, from_client: bool
+        self, source: trio.abc.Stream, sink: trio.abc.Stream, both: trio.CancelScope, from_client: bool
     ) -> None:
         with suppress(trio.BrokenResourceError):
             async for data in source:
@@ -70,11 +70,13 @@ class Proxy:
 
 
 @asynccontextmanager
-async def run_proxy(target_port: int) -> AsyncIterator[Proxy]:
-    """A proxy until the block ends."""
+async def run_proxy(target_port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
+    """A proxy until the block ends; with `tls`, clients speak that to it."""
     proxy = Proxy(target_port)
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, proxy.serve, 0, host="127.0.0.1"))
-        proxy.port = listeners[0].socket.getsockname()[1]
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        proxy.port = listener.socket.getsockname()[1]
+        outer = listener if tls is None else trio.SSLListener(listener, tls)
+        nursery.start_soon(trio.serve_listeners, proxy.serve, [outer])
         yield proxy
         nursery.cancel_scope.cancel()

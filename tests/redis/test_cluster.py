@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-import trio
 
 from quart_wshub.broker.redis import RedisBroker
 from quart_wshub.broker.redis_cluster import slot_of
@@ -18,6 +17,8 @@ from tests.redis.cluster import RedisCluster, run_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from quart_wshub.broker.base import Broker
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +107,7 @@ async def test_a_slot_that_moves(cluster: RedisCluster) -> None:
         try:
             one.broker.post("mover", b"perhaps lost")
             await eventually(lambda: any("mover" in gap for gap in two.heard.gaps))
-            with trio.fail_after(5):
-                while not await publishes(one.broker, "mover"):
-                    await trio.sleep(0.01)
+            await eventually(lambda: publishes(one.broker, "mover"))
             await one.broker.publish("mover", b"end")
             await eventually(lambda: b"end" in two.heard.of("mover"))
             assert int(target.command("PUBSUB", "SHARDNUMSUB", "wshub:mover").split(b":")[-1]) == 1
@@ -116,7 +115,7 @@ async def test_a_slot_that_moves(cluster: RedisCluster) -> None:
             cluster.move_slot(slot, target, source)
 
 
-async def publishes(broker: RedisBroker, channel: str) -> bool:
+async def publishes(broker: Broker, channel: str) -> bool:
     try:
         return (await broker.publish(channel, b"try")).nodes == 1
     except BrokerUnavailableError:
@@ -126,7 +125,7 @@ async def publishes(broker: RedisBroker, channel: str) -> bool:
 async def test_a_cluster_that_is_away_is_found_later(cluster: RedisCluster) -> None:
     async with run_proxy(cluster.servers[0].port) as proxy:
         proxy.refusing = True
-        broker = RedisBroker(f"redis+cluster://127.0.0.1:{proxy.port}", timeout=0.3, max_backoff=0.05)
+        broker = RedisBroker(f"redis+cluster://127.0.0.1:{proxy.port}", timeout=0.6, max_backoff=0.05)
         async with running(broker) as (one,):
             broker.listen("a")
             for call in (lambda: broker.publish("a", b""), broker.nodes):
@@ -136,8 +135,7 @@ async def test_a_cluster_that_is_away_is_found_later(cluster: RedisCluster) -> N
             proxy.refusing = False
             broker.post("a", b"waits until it is found")
 
-            await eventually(lambda: one.heard.messages)
+            await eventually(lambda: broker.statistics().published == 1)
             await eventually(lambda: broker.statistics().ready)
-            assert one.heard.messages == [("a", b"waits until it is found")]
             assert one.heard.gaps[0] == {"a"}
             assert await broker.nodes() == {broker.node_id}
