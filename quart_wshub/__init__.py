@@ -2,7 +2,9 @@
 
 from quart_wshub.auth import BearerResolver, Identity, UserId
 from quart_wshub.blueprint import make_websocket_blueprint
+from quart_wshub.broker.base import BrokerStatistics
 from quart_wshub.close_codes import CloseCode
+from quart_wshub.cluster_view import ClusterAnswer, ClusterView
 from quart_wshub.connection import ConnectionStatistics, WebSocketConnection
 from quart_wshub.envelope import WSEnvelope
 from quart_wshub.error_codes import ErrorCode
@@ -38,8 +40,11 @@ from quart_wshub.websocket import WebSocket
 
 __all__ = [
     "BearerResolver",
+    "BrokerStatistics",
     "BrokerUnavailableError",
     "CloseCode",
+    "ClusterAnswer",
+    "ClusterView",
     "ConfigurationError",
     "ConnectionStatistics",
     "ErrorCode",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -27,8 +26,7 @@ from quart_wshub.transport.hypercorn import install as install_native_transport
 from quart_wshub.websocket import HandshakeInfo, WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Sequence
 
     from quart.blueprints import BlueprintSetupState
 
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
     from quart_wshub.revocations import Admission
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
+
+    Verdict = Identity | Refusal
 
 __all__ = ["WALL_CLOCK", "make_websocket_blueprint"]
 
@@ -179,24 +179,13 @@ class _Endpoint:
                 transport = await open_transport(self._hub, self._settings, subprotocol)
             except WebSocketDisconnect:
                 return None
-            async with self._expecting(verdict):
-                # From this look to the registration nothing else runs.
-                verdict = _still_good(verdict, admission, clock)
-                entered: WebSocketConnection | Refusal
-                if isinstance(verdict, Refusal):
-                    entered = verdict
-                else:
-                    handshake = HandshakeInfo(takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
-                    entered = self._enter(transport, verdict, handshake)
+            handshake = HandshakeInfo(takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
+            entered = await self._enter(transport, verdict, handshake, lambda it: _still_good(it, admission, clock))
         if isinstance(entered, Refusal):
             await self._refuse_with_close(transport, entered)
         else:
             await self._run(transport, entered, clock)
         return None
-
-    def _expecting(self, verdict: Identity | Refusal) -> AbstractAsyncContextManager[None]:
-        """Be told of what other nodes send to the user, from before the client hears that it is connected."""
-        return self._hub.expecting(verdict.user_id) if isinstance(verdict, Identity) else nullcontext()
 
     async def _refuse_with_close(self, transport: Transport, refusal: Refusal) -> None:
         """Accepted, then closed: a browser sees no code of a handshake that fails."""
@@ -205,7 +194,22 @@ class _Endpoint:
         if patience.cancelled_caught:
             transport.abort()
 
-    def _enter(self, transport: Transport, identity: Identity, handshake: HandshakeInfo) -> WebSocketConnection:
+    async def _enter(
+        self, transport: Transport, verdict: Verdict, handshake: HandshakeInfo, look_again: Callable[[Verdict], Verdict]
+    ) -> WebSocketConnection | Refusal:
+        """Register the connection, once what other nodes send to its user arrives here; or say why not any more."""
+        if isinstance(verdict, Refusal):
+            return verdict
+        try:
+            async with self._hub.expecting(verdict.user_id):
+                # From this look to the registration nothing else runs.
+                verdict = look_again(verdict)
+                return verdict if isinstance(verdict, Refusal) else self._register(transport, verdict, handshake)
+        except BaseException:  # cancelled while it waited
+            transport.abort()
+            raise
+
+    def _register(self, transport: Transport, identity: Identity, handshake: HandshakeInfo) -> WebSocketConnection:
         connection = WebSocketConnection(identity, hub=self._hub, transport=transport, settings=self._settings)
         connection.attach(WebSocket(connection, handshake))
         if self._settings.WS_HELLO:

@@ -15,7 +15,7 @@ from quart_wshub.cluster_confirmations import Confirmations
 from quart_wshub.cluster_gaps import GapNotices
 from quart_wshub.cluster_interests import Interests
 from quart_wshub.cluster_limit import ClusterLimit
-from quart_wshub.cluster_queries import ANSWER_SECONDS, Answers, Inquiries
+from quart_wshub.cluster_queries import ANSWER_SECONDS, Answers, Asked, Inquiries
 from quart_wshub.cluster_requests import unpack
 from quart_wshub.cluster_wire import (
     Answer,
@@ -32,14 +32,14 @@ from quart_wshub.cluster_wire import (
     own_publication_prefixes,
 )
 from quart_wshub.complaints import Complaints
-from quart_wshub.errors import BrokerUnavailableError, ConfigurationError, UnknownConnectionError
+from quart_wshub.errors import BrokerUnavailableError, ConfigurationError, UnknownConnectionError, UsageError
 from quart_wshub.frame import Frame
 from quart_wshub.node_ids import is_node_id, node_of
 from quart_wshub.registry import Registry
 from quart_wshub.requests import check_timeout, no_reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from uuid import UUID
 
     from quart_wshub.auth import UserId
@@ -81,7 +81,7 @@ class Cluster:
         self._confirmations = Confirmations(broker, self.gap)
         self._limit = ClusterLimit(broker, self._inquiries, self.registry, max_per_user)
         self._complaints = Complaints()
-        self._scope: trio.CancelScope | None = None
+        self._nursery: trio.Nursery | None = None
         self._ended = trio.Event()
         self._said_that_it_does_not_run = False
 
@@ -104,16 +104,13 @@ class Cluster:
             error.delivered = delivered
             raise
 
-    async def close_user(self, user_id: UserId, code: int, reason: str) -> int:
-        """Close a user's sockets on the other nodes. Returns how many, as far as their nodes answer in time.
-
-        Raises:
-            BrokerUnavailableError: they could not be asked.
-        """
-        answers = await self.ask(
-            user_channel(user_id), lambda ref: CloseUser(ref=ref, code=code, reason=reason), ANSWER_SECONDS
+    def close_user(self, user_id: UserId, code: int, reason: str) -> Asked:
+        """Begin to close a user's sockets on the other nodes. The total of the answers is how many there are."""
+        return self._begin(
+            lambda: self.ask(
+                user_channel(user_id), lambda ref: CloseUser(ref=ref, code=code, reason=reason), ANSWER_SECONDS
+            )
         )
-        return answers.total
 
     async def close_connection(self, connection_id: UUID, code: int, reason: str) -> int:
         """Close a connection of another node. Returns how many that were, 0 where its node does not answer in time.
@@ -131,20 +128,26 @@ class Cluster:
         )
         return answers.total
 
-    async def revoke(self, user_id: UserId, reason: str) -> int:
-        """Have every other node revoke a user. Returns how many sockets they close.
+    def revoke(self, user_id: UserId, reason: str) -> Asked:
+        """Begin to have every other node revoke a user. The total of the answers is how many sockets they close."""
+        return self._begin(lambda: self._revoke(user_key(user_id), reason))
 
-        Raises:
-            BrokerUnavailableError: not all nodes confirmed it.
-        """
-        key = user_key(user_id)
-        answers = await self.ask(ALL, lambda ref: RevokeUser(ref=ref, user=key, reason=reason), ANSWER_SECONDS)
-        if self._scope is not None:
-            silent = await self._broker.nodes() - answers.by_node.keys() - {self.node_id}
-            if silent:
-                msg = f"{len(silent)} nodes did not confirm the revocation; one that has just died is still counted"
-                raise BrokerUnavailableError(msg)
-        return answers.total
+    async def _revoke(self, user: str, reason: str) -> Answers:
+        answers = await self.ask(ALL, lambda ref: RevokeUser(ref=ref, user=user, reason=reason), ANSWER_SECONDS)
+        silent = await self._broker.nodes() - answers.by_node.keys() - {self.node_id}
+        if silent:
+            msg = f"{len(silent)} nodes did not confirm the revocation; one that has just died is still counted"
+            raise BrokerUnavailableError(msg)
+        return answers
+
+    def _begin(self, ask: Callable[[], Awaitable[Answers]]) -> Asked:
+        """Begin to ask, in a task of the cluster's own."""
+        asked = Asked()
+        if not self.reaches_others() or self._nursery is None:
+            asked.give(Answers({}, 0))
+        else:
+            self._nursery.start_soon(asked.run, ask)
+        return asked
 
     async def request(self, connection_id: UUID, envelope: WSEnvelope, timeout: float) -> WSEnvelope:
         """Ask a client of another node. Returns and raises what `WebSocketHub.request` does."""
@@ -202,12 +205,12 @@ class Cluster:
         await self._confirmed(topic_channel(topic))
 
     async def _confirmed(self, channel: str) -> None:
-        if self._scope is not None:
+        if self._nursery is not None:
             await self._confirmations.wait(channel)
 
     def joined(self, user_id: UserId) -> None:
         """A user's socket was registered here; there may be too many on all nodes together."""
-        if self._scope is not None:
+        if self._nursery is not None:
             self._limit.check(user_id)
 
     # What comes in
@@ -263,7 +266,7 @@ class Cluster:
 
     def reaches_others(self) -> bool:
         """Whether the broker runs; the first time that it does not, this says so in the log."""
-        if self._scope is not None:
+        if self._nursery is not None:
             return True
         if not self._said_that_it_does_not_run:
             self._said_that_it_does_not_run = True
@@ -273,7 +276,7 @@ class Cluster:
     @property
     def ready(self) -> bool:
         """Whether the other nodes are reached at the moment."""
-        return self._scope is not None and self.statistics().ready
+        return self._nursery is not None and self.statistics().ready
 
     def statistics(self) -> BrokerStatistics:
         """The broker's."""
@@ -284,14 +287,15 @@ class Cluster:
 
         Raises:
             ConfigurationError: the broker cannot work.
+            UsageError: it ran before, and has ended.
         """
-        if self._scope is not None:
+        if self._nursery is not None:
             task_status.started()
             return
         failure: Exception | None = None
         try:
             async with trio.open_nursery() as nursery:
-                self._scope = nursery.cancel_scope
+                self._nursery = nursery
                 self._ended = trio.Event()
                 self._limit.check(*self.registry.users())  # type: ignore[arg-type]  # the registry takes any hashable
                 for task in (self._gaps.run, self._confirmations.run, self._limit.run, self._respondent.run):
@@ -302,9 +306,9 @@ class Cluster:
                     failure = error  # raised or logged below, outside the nursery, which would wrap it in a group
                 nursery.cancel_scope.cancel()
         finally:
-            self._scope = None
+            self._nursery = None
             self._ended.set()
-        if isinstance(failure, ConfigurationError):
+        if isinstance(failure, UsageError):
             raise failure
         if failure is not None:
             # Raised, it would end the app's lifespan while the server goes on.
@@ -312,9 +316,9 @@ class Cluster:
 
     async def stop(self) -> None:
         """End `run`, and wait for its end. Idempotent."""
-        if self._scope is not None:
+        if self._nursery is not None:
             self._said_that_it_does_not_run = True
-            self._scope.cancel()
+            self._nursery.cancel_scope.cancel()
             await self._ended.wait()
 
 

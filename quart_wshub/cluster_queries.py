@@ -17,12 +17,12 @@ from quart_wshub.cluster_wire import Answer, encode_control
 from quart_wshub.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from quart_wshub.broker.base import Broker
     from quart_wshub.cluster_wire import Question
 
-__all__ = ["ANSWER_SECONDS", "Answers", "Inquiries"]
+__all__ = ["ANSWER_SECONDS", "Answers", "Asked", "Inquiries"]
 
 ANSWER_SECONDS = 2.0
 """How long the other nodes may take to answer."""
@@ -78,6 +78,39 @@ class _Inquiry:
     def answers(self) -> Answers:
         missing = None if self.expected is None else max(0, self.expected - len(self.finished))
         return Answers(self.whole, missing)
+
+
+class Asked:
+    """A question that goes on being asked when the one who asked it is cancelled: perhaps by what it leads to."""
+
+    def __init__(self) -> None:
+        self._done = trio.Event()
+        self._outcome: Answers | Exception = BrokerUnavailableError("the broker has stopped")
+
+    async def run(self, ask: Callable[[], Awaitable[Answers]]) -> None:
+        """Ask, and keep what comes of it."""
+        try:
+            self._outcome = await ask()
+        except BrokerUnavailableError as error:
+            self._outcome = error
+        finally:
+            self._done.set()
+
+    def give(self, answers: Answers) -> None:
+        """There is nobody to ask: this is what comes of it."""
+        self._outcome = answers
+        self._done.set()
+
+    async def answers(self) -> Answers:
+        """Wait for it.
+
+        Raises:
+            BrokerUnavailableError: the question could not be put.
+        """
+        await self._done.wait()
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
 
 
 class Inquiries:

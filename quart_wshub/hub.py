@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from quart_wshub.auth import UserId
     from quart_wshub.broker.base import Broker, BrokerStatistics
     from quart_wshub.channels import Audience
+    from quart_wshub.cluster_queries import Asked
     from quart_wshub.envelope import WSEnvelope
 
 __all__ = ["HubStatistics", "WebSocketHub"]
@@ -327,22 +328,31 @@ class WebSocketHub:
             raise UsageError(msg)
         validate_close(code, reason or "")
         await trio.lowlevel.checkpoint()
-        if connection_id is not None:
-            connection = self._registry.get(connection_id)
-            targets = [] if connection is None else [connection]
-        else:
-            targets = list(self._registry.of_user(user_id))
-        closed = sum(target.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for target in targets)
-        if self._cluster is None:
-            return closed
         if reason is None:
             reason = code.reason if isinstance(code, CloseCode) else ""
-        with _counting(closed):
-            if user_id is not None:
-                return closed + await self._cluster.close_user(user_id, code, reason)
-            if connection_id is not None and not targets:
-                return await self._cluster.close_connection(connection_id, code, reason)
-        return closed
+        if connection_id is not None:
+            return await self._disconnect_connection(connection_id, code, reason)
+        assert user_id is not None
+        # First the other nodes are asked: what is closed here may be the caller's own connection.
+        elsewhere = None if self._cluster is None else self._cluster.close_user(user_id, code, reason)
+        return await self._close_all(user_id, code, reason, elsewhere)
+
+    async def _disconnect_connection(self, connection_id: UUID, code: int, reason: str) -> int:
+        connection = self._registry.get(connection_id)
+        if connection is not None:
+            return int(connection.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED))
+        return 0 if self._cluster is None else await self._cluster.close_connection(connection_id, code, reason)
+
+    async def _close_all(self, user_id: UserId, code: int, reason: str, elsewhere: Asked | None) -> int:
+        targets = list(self._registry.of_user(user_id))
+        closed = sum(target.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for target in targets)
+        if elsewhere is None:
+            return closed
+        try:
+            return closed + (await elsewhere.answers()).total
+        except BrokerUnavailableError as error:
+            error.delivered = closed
+            raise
 
     async def revoke(self, user_id: UserId, *, reason: str = "token revoked") -> int:
         """Close all the user's sockets with 4401, and let in none whose token was resolved before.
@@ -362,14 +372,8 @@ class WebSocketHub:
         validate_close(CloseCode.UNAUTHORIZED, reason)
         await trio.lowlevel.checkpoint()
         self._revocations.revoke(user_id)
-        targets = list(self._registry.of_user(user_id))
-        closed = sum(
-            target.begin_close(CloseCode.UNAUTHORIZED, reason, kind=EndingKind.SERVER_CLOSED) for target in targets
-        )
-        if self._cluster is None:
-            return closed
-        with _counting(closed):
-            return closed + await self._cluster.revoke(user_id, reason)
+        elsewhere = None if self._cluster is None else self._cluster.revoke(user_id, reason)
+        return await self._close_all(user_id, CloseCode.UNAUTHORIZED, reason, elsewhere)
 
     # Introspection
 
@@ -503,16 +507,6 @@ class WebSocketHub:
     def _count_closed(self, connection: WebSocketConnection) -> None:
         assert connection.ending is not None
         self._closed[connection.ending.code] += 1
-
-
-@contextmanager
-def _counting(done: int) -> Iterator[None]:
-    """Have the failure of the other nodes tell how much was done on this one."""
-    try:
-        yield
-    except BrokerUnavailableError as error:
-        error.delivered = done
-        raise
 
 
 def _check_topic(topic: object) -> None:

@@ -139,6 +139,7 @@ class BusBroker:
             raise BrokerUnavailableError("the bus is down")
 
     def listen(self, channel: str) -> None:
+        assert channel.encode(), "a channel's name can be sent"
         if channel not in self.wanted:
             self.calls.append(("listen", channel))
             self.wanted.add(channel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quart_wshub.channels import ALL, Audience, channel_of, node_channel, parse_user_key, user_key
@@ -24,6 +24,8 @@ def test_a_user_id_comes_back_as_it_was(user_id: UUID | str | int) -> None:
 
 
 @given(audiences, audiences)
+@example("\ud800", "d800")
+@example(("\ud800",), ("d800",))
 def test_different_audiences_have_different_channels_which_have_a_utf8_form(one: Audience, other: Audience) -> None:
     names = {channel_of(one), channel_of(other), node_channel("0123456789ab")}
 

@@ -120,6 +120,37 @@ async def test_while_the_backend_is_away_it_is_done_here_and_the_caller_told(wha
         assert here.ending is not None
 
 
+@pytest.mark.parametrize("what", ["disconnect", "revoke"])
+async def test_a_handler_that_ends_its_own_user_is_heard_on_every_node(what: str) -> None:
+    """Although it is cancelled by what it does."""
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker()) as (one, two):
+        own, there = join(one, "ann"), join(two, "ann")
+        with trio.CancelScope() as handler:
+            own.on_closing.append(lambda _: handler.cancel())
+            await (one.disconnect(user_id="ann") if what == "disconnect" else one.revoke("ann"))
+
+        assert handler.cancelled_caught
+        await wait_all_tasks_blocked()
+        assert there.ending is not None
+
+
+async def test_a_disconnection_under_way_ends_with_the_broker() -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker()) as (one, two), trio.open_nursery() as nursery:
+        join(two, "ann")
+        await wait_all_tasks_blocked()
+        bus.brokers[1].deaf = True
+
+        async def disconnect() -> None:
+            with pytest.raises(BrokerUnavailableError, match="has stopped"):
+                await one.disconnect(user_id="ann")
+
+        nursery.start_soon(disconnect)
+        await wait_all_tasks_blocked()
+        await one.stop_broker()
+
+
 # Revoking
 
 

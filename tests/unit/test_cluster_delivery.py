@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import BrokerUnavailableError, ConfigurationError, WebSocketHub, WSEnvelope
+from quart_wshub.broker.memory import MemoryBroker, MemoryExchange
 from quart_wshub.connection import EndingKind
 from quart_wshub.node_ids import node_of
 from tests.unit.bus import Bus, BusBroker, hubs_on
@@ -120,6 +121,24 @@ async def test_topics_and_users_without_a_utf8_form_work_as_others_do() -> None:
         assert (await one.cluster.online_users()).value == {"\ud800"}
 
 
+async def test_hubs_on_the_memory_broker_are_one_hub() -> None:
+    exchange = MemoryExchange()
+    async with hubs_on(MemoryBroker(exchange), MemoryBroker(exchange), max_per_user=1) as (one, two):
+        ann, bob = join(one, "ann"), join(two, "bob")
+        await one.subscribe(ann.connection_id, "news")
+        await two.broadcast(NEWS, topic="news")
+        await one.send_to("bob", WSEnvelope(type="to bob"))
+
+        assert await types(ann, bob) == [["news"], ["to bob"]]
+        assert (await two.cluster.online_users()).value == {"ann", "bob"}
+        assert (await two.cluster.topic_count("news")).complete
+        assert await one.disconnect(connection_id=bob.connection_id) == 1
+        newer = join(two, "ann")
+        await wait_all_tasks_blocked()
+        assert (ann.ending is None, newer.ending is None) == (False, True)
+        assert await one.revoke("ann") == 1
+
+
 # Order
 
 
@@ -147,11 +166,12 @@ async def test_what_one_node_publishes_arrives_in_that_order_everywhere_and_once
                 assert numbers == list(range(100))
 
 
-async def test_all_publishers_of_one_node_have_the_same_order_on_every_node() -> None:
+@pytest.mark.parametrize("size", [2, 300])
+async def test_all_publishers_of_one_node_have_the_same_order_on_every_node(size: int) -> None:
     """Also when fan-outs are so large that they take turns."""
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
-        many = [join(one, number) for number in range(300)]
+        many = [join(one, number) for number in range(size)]
         there = join(two)
         for connection in many:
             await one.subscribe(connection.connection_id, "a")
@@ -160,6 +180,7 @@ async def test_all_publishers_of_one_node_have_the_same_order_on_every_node() ->
         async def publish(publisher: int) -> None:
             for number in range(5):
                 await one.broadcast(WSEnvelope(type=f"{publisher}/{number}"), topic="a")
+                await trio.lowlevel.checkpoint()
 
         async with trio.open_nursery() as nursery:
             for publisher in range(4):

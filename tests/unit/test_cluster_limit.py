@@ -129,6 +129,7 @@ async def test_sockets_that_were_there_before_the_broker_ran_are_counted(autojum
     bus = Bus()
     async with hubs_on(bus.broker(), max_per_user=MAX) as (one,):
         first = [join(one, "ann") for _ in range(MAX)]
+        await settle(bus)
         two = WebSocketHub(max_per_user=MAX, broker=bus.broker())
         second = [join(two, "ann") for _ in range(MAX)]
         async with trio.open_nursery() as nursery:
@@ -165,6 +166,20 @@ async def test_a_node_that_hangs_delays_the_others_and_is_given_up_on(autojump_c
         assert still_open(connections) == newest(connections)
         await assert_idle(one)
         bus.brokers[2].deaf = False
+
+
+async def test_a_node_that_hung_for_a_while_is_asked_again(autojump_clock: object) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker(), max_per_user=MAX) as (one, two):
+        connections = [join(two, "ann") for _ in range(MAX)]
+        await settle(bus)
+        bus.brokers[1].deaf = True
+        connections.append(join(one, "ann"))
+        await trio.sleep(2.5)  # the first question is given up on
+        assert len(still_open(connections)) == MAX + 1
+        bus.brokers[1].deaf = False
+        await settle(bus)
+        assert still_open(connections) == newest(connections)
 
 
 async def assert_idle(hub: WebSocketHub) -> None:

@@ -10,11 +10,21 @@ import trio
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from quart_wshub import ConfigurationError, WebSocketHub, WSEnvelope, make_websocket_blueprint
+from quart_wshub import ConfigurationError, UsageError, WebSocketHub, WSEnvelope, make_websocket_blueprint
+from quart_wshub.broker.memory import MemoryBroker
 from quart_wshub.cluster_wire import RevokeUser, encode_control
 from quart_wshub.testing import connect
 from tests.unit.bus import Bus
-from tests.unit.memory import assert_nothing_is_left, make_app, make_settings, read_everything, token_is_the_user
+from tests.unit.fakes import FakeTransport
+from tests.unit.memory import (
+    assert_nothing_is_left,
+    make_app,
+    make_settings,
+    read_everything,
+    serve,
+    token_is_the_user,
+    websocket_scope,
+)
 
 if TYPE_CHECKING:
     from quart_wshub.broker.base import Broker
@@ -48,6 +58,15 @@ async def test_the_broker_runs_with_the_app_and_once_for_all_blueprints_of_a_hub
         assert bus.brokers[0].connected
     assert not hub.ready
     assert not bus.brokers[0].connected
+
+
+async def test_an_app_that_starts_again_says_that_it_needs_a_new_broker() -> None:
+    hub = WebSocketHub(broker=MemoryBroker())
+    async with app_of(hub).test_app():
+        pass
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(UsageError, match="was run before; make a new one"):
+            await nursery.start(hub.run_broker)
 
 
 async def test_the_end_of_the_app_does_not_wait_for_the_broker(autojump_clock: object) -> None:
@@ -113,6 +132,36 @@ async def test_a_handshake_does_not_wait_longer_than_the_broker_has_patience(aut
     app = app_of(hub)
     async with app.test_app(), connect(app, "/0/ws", token="ann") as ann:
         await ann.expect("hello")
+
+
+async def test_a_handshake_cancelled_while_it_waits_for_the_broker_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport = FakeTransport()
+
+    async def open_transport(*_: object) -> FakeTransport:
+        return transport
+
+    async def nothing_comes() -> dict[str, Any]:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def nothing_goes(event: dict[str, Any]) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("quart_wshub.blueprint.open_transport", open_transport)
+    bus = Bus(by_hand=True)
+    hub = WebSocketHub(broker=bus.broker())
+    app = app_of(hub)
+    async with app.test_app():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, app, websocket_scope("/0/ws"), nothing_comes, nothing_goes)
+            await wait_all_tasks_blocked()
+            assert "user:s:ann" in bus.brokers[0].wanted
+            nursery.cancel_scope.cancel()
+        assert transport.aborted
+        assert "user:s:ann" not in bus.brokers[0].wanted
+    assert_nothing_is_left(hub)
 
 
 async def test_a_user_revoked_while_the_handshake_waits_for_the_broker_is_not_let_in() -> None:
