@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from pathlib import Path
 
@@ -32,18 +33,33 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
 
+DEMO_ADDRESS = "127.0.0.1:8000"
+DEMO_OPERATOR_KEY = "demo"
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Serve the chat example; arguments go to hypercorn, such as `-- --bind 127.0.0.1:9000`."""
-    session.install("-e", ".")
+    """Serve the chat example.
+
+    `-- --redis redis://…` has two workers share that Redis; `-- --bind 127.0.0.1:9000` and the like go to hypercorn.
+    """
+    arguments = list(session.posargs)
+    session.env["CHAT_OPERATOR_KEY"] = DEMO_OPERATOR_KEY
+    # For this run only; its workers and, should it restart them, their successors take each other's tokens.
+    session.env["CHAT_SECRET"] = secrets.token_urlsafe(32)
+    if "--redis" in arguments:
+        at = arguments.index("--redis")
+        if at + 1 == len(arguments):
+            session.error("--redis needs a URL, such as redis://127.0.0.1:6379")
+        session.env["CHAT_REDIS_URL"] = arguments[at + 1]
+        arguments[at : at + 2] = ["-w", "2"]
+    session.install("-e", ".[redis]" if "CHAT_REDIS_URL" in session.env else ".")
+    if "--bind" not in arguments:
+        arguments += ["--bind", DEMO_ADDRESS]
+    address = f"http://{arguments[arguments.index('--bind') + 1]}"
+    session.log(f"Open {address}/ in two browser tabs. Ctrl+C stops it.")
+    session.log(f"Operator: {address}/operator with the key: {DEMO_OPERATOR_KEY}")
     session.chdir("examples/chat")
-    if not session.posargs:
-        session.log("Open http://127.0.0.1:8000/ in two browser tabs. Ctrl+C stops it.")
-        session.log(
-            "Announce: curl -H 'Authorization: Bearer demo' -d '{\"text\": \"Lunch!\"}' 127.0.0.1:8000/announce"
-        )
-        session.env["CHAT_OPERATOR_KEY"] = "demo"
-    arguments = session.posargs or ["--bind", "127.0.0.1:8000"]
     session.run("hypercorn", "-k", "trio", *arguments, "app:app", interrupt_timeout=10)
 
 

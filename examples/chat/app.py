@@ -1,36 +1,51 @@
-"""A chat over quart-wshub: one app serves the page, the login and the WebSocket.
-
-In this folder: `hypercorn -k trio --bind 127.0.0.1:8000 app:app`, and open http://127.0.0.1:8000 in two tabs.
-
-With `CHAT_OPERATOR_KEY=…` in the environment, an HTTP request reaches everybody:
-
-    curl -H 'Authorization: Bearer …' -d '{"text": "Lunch!"}' http://127.0.0.1:8000/announce
-"""
+"""A chat over quart-wshub: one app serves the pages, the login and the WebSocket. `README.md` says how to run it."""
 
 from datetime import timedelta
 
+from accounts import Accounts
 from chat import Chat
+from operator_routes import make_operator_page, make_operator_routes
+from presence import Presence
 from quart_trio import QuartTrio
 from routes import make_routes
 from settings import ChatSettings
+from store import MemoryStore, Store
 
-from quart_wshub import JWTUtils, WebSocketHub, jwt_bearer_resolver, make_websocket_blueprint
+from quart_wshub import WebSocketHub, make_websocket_blueprint
 
 MAX_BODY_BYTES = 16 * 1024
 
 
+def make_backends(settings: ChatSettings) -> tuple[WebSocketHub, Store]:
+    """A hub and a store: of this process alone, or one of many."""
+    max_per_user, login_seconds = settings.WS_MAX_CONNECTIONS_PER_USER, settings.CHAT_LOGIN_SECONDS
+    if settings.CHAT_REDIS_URL is None:
+        return WebSocketHub(max_per_user=max_per_user), MemoryStore(login_seconds)
+    from redis_store import RedisStore
+
+    from quart_wshub.broker.redis import RedisBroker
+
+    url = settings.CHAT_REDIS_URL.get_secret_value()
+    return WebSocketHub(max_per_user=max_per_user, broker=RedisBroker(url)), RedisStore(url, login_seconds)
+
+
 def create_app(settings: ChatSettings) -> QuartTrio:
     """Wire it up."""
-    hub = WebSocketHub(max_per_user=settings.WS_MAX_CONNECTIONS_PER_USER)
-    tokens = JWTUtils(settings.CHAT_SECRET.get_secret_value(), lifetime=settings.CHAT_TOKEN_SECONDS)
-    chat = Chat(hub)
+    hub, store = make_backends(settings)
+    accounts = Accounts(settings, store)
+    presence = Presence(hub, store)
+    chat = Chat(hub, store, presence)
     app = QuartTrio(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # Browsers ask whether a file has changed: after an update nobody is left with half of the old page.
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = timedelta(0)
-    app.register_blueprint(make_routes(chat, tokens, settings))
+    app.register_blueprint(make_routes(accounts, presence))
+    app.register_blueprint(make_operator_page())
     app.register_blueprint(
-        make_websocket_blueprint(chat.serve, hub=hub, bearer_resolver=jwt_bearer_resolver(tokens), settings=settings)
+        make_operator_routes(settings.CHAT_OPERATOR_KEY, hub=hub, chat=chat, accounts=accounts, presence=presence)
+    )
+    app.register_blueprint(
+        make_websocket_blueprint(chat.messages, hub=hub, bearer_resolver=accounts.resolve, settings=settings)
     )
     return app
 

@@ -1,137 +1,181 @@
 """The chat itself: what the server does with what clients say over the WebSocket.
 
-A client sends `room.join` and `room.leave`, answered by `room.joined` and `room.left`, and `chat.send`. It gets
-`presence` (everyone online, every room), of its rooms `member.joined`, `member.left` and `chat.message`,
-`announcement`, and `error` where it sent nonsense.
+To be in a room is to be subscribed to its topic. Having subscribed, a client sends `room.enter`, which tells the
+others, then `chat.send`, and `room.leave` at the end. `presence.changed` says that somebody came or went, somewhere;
+who wants to know more asks `presence.get`.
 """
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections import defaultdict
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from uuid import UUID, uuid4
 
-import trio
-from messages import RoomRequest, Say, explain
-from pydantic import ValidationError
-from rooms import Rooms
+from messages import (
+    ROOM_PREFIX,
+    Announcement,
+    Member,
+    Message,
+    Nothing,
+    Overview,
+    RoomRequest,
+    Said,
+    Say,
+    check_topic,
+    topic_of,
+)
+from presence import Presence, count
+from pydantic import BaseModel
+from store import Store, StoreUnavailableError
 
 from quart_wshub import (
-    CloseCode,
-    PeerError,
-    WebSocket,
+    BrokerUnavailableError,
+    ErrorCode,
+    MessageError,
+    MessageRouter,
     WebSocketConnection,
+    WebSocketDisconnect,
     WebSocketHub,
     WSEnvelope,
 )
 
-Action = Callable[[WebSocketConnection, dict[str, Any]], Awaitable[None]]
-
-
-class RefusedError(Exception):
-    """The client asked for something it cannot have; the text is for its user."""
+log = logging.getLogger("chat")
 
 
 class Chat:
-    """The rooms of one hub. `serve` is the blueprint's handler."""
+    """The rooms. `messages` goes to the blueprint."""
 
-    def __init__(self, hub: WebSocketHub) -> None:
+    def __init__(self, hub: WebSocketHub, store: Store, presence: Presence) -> None:
         self._hub = hub
-        self._rooms = Rooms()
-        self._actions: dict[str, Action] = {
-            "room.join": self._join,
-            "room.leave": self._leave,
-            "chat.send": self._say,
-        }
+        self._store = store
+        self._presence = presence
+        self._rooms: defaultdict[UUID, set[str]] = defaultdict(set)  # of the connections of this process
+        self.messages = self._make_router()
 
-    def is_online(self, name: str) -> bool:
-        """Whether somebody of this name, in whatever case, is here."""
-        return name.casefold() in {str(user).casefold() for user in self._hub.online_users()}
+    def _make_router(self) -> MessageRouter:
+        messages = MessageRouter()
+        messages.authorize(ROOM_PREFIX)(self.may_subscribe)
+        messages.on("room.enter")(self.enter)
+        messages.on("room.leave")(self.leave)
+        messages.on("chat.send")(self.say)
+        messages.on("presence.get", concurrent=True)(self.tell_presence)
+        messages.on_connect(self.connected)
+        messages.on_disconnect(self.disconnected)
+        messages.on_error(BrokerUnavailableError)(self.broker_unavailable)
+        messages.sends("chat.message", Message)
+        messages.sends("member.joined", Member)
+        messages.sends("member.left", Member)
+        messages.sends("presence.changed", Nothing)
+        messages.sends("announcement", Announcement)
+        return messages
 
-    async def announce(self, text: str) -> int:
-        """Tell everyone. Returns how many connections that reached."""
-        return await self._hub.broadcast(_event("announcement", text=text))
+    async def announce(self, text: str) -> None:
+        """Tell everyone, in whatever room."""
+        await self._hub.broadcast(_event("announcement", Announcement(text=text)))
 
-    async def serve(self, ws: WebSocket, connection: WebSocketConnection, _hub: WebSocketHub) -> None:
-        """Serve one connection until it is gone, and then tell the others."""
+    # What clients ask for
+
+    def may_subscribe(self, connection: WebSocketConnection, topic: str) -> bool:
+        """Every room is open to everybody, if its name is one."""
         try:
-            await self._publish_presence()
-            while True:
-                await self._take_one(ws, connection)
-        except Exception:
-            # Where it is not the socket that ended but this code that failed, the connection is still in the
-            # hub, and would be told to the others as online.
-            await self._hub.disconnect(connection_id=connection.connection_id, code=CloseCode.INTERNAL_ERROR)
-            raise
-        finally:
-            # The handler of a connection that the server closes is cancelled; the others are to know all the
-            # same. It is quick: a broadcast waits for no peer.
-            with trio.CancelScope(shield=True):
-                await self._depart(connection)
+            check_topic(topic)
+        except ValueError as error:
+            raise MessageError(ErrorCode.INVALID_DATA, str(error)) from None
+        return True
 
-    async def _take_one(self, ws: WebSocket, connection: WebSocketConnection) -> None:
-        request_id = None
+    async def enter(self, message: RoomRequest, connection: WebSocketConnection) -> RoomRequest:
+        """Tell those in a room that one more has come, if this is not just another tab of theirs."""
+        room = message.room
+        self._require(connection, room)
+        if room not in self._rooms[connection.connection_id]:
+            self._rooms[connection.connection_id].add(room)
+            member = _member_topic(room, connection)
+            await self._hub.subscribe(connection.connection_id, member)
+            await self._note(room)
+            if await count(self._hub, member) == 1:
+                await self._tell_room("member.joined", room, connection)
+            await self._tell_that_presence_changed()
+        return message
+
+    async def leave(self, message: RoomRequest, connection: WebSocketConnection) -> RoomRequest:
+        """Leave a room."""
+        room = message.room
+        await self._hub.unsubscribe(connection.connection_id, topic_of(room))
+        await self._hub.unsubscribe(connection.connection_id, _member_topic(room, connection))
+        if room in self._rooms[connection.connection_id]:
+            self._rooms[connection.connection_id].remove(room)
+            await self._tell_that_presence_changed()
+            await self._tell_that_somebody_left(room, connection)
+        return message
+
+    async def say(self, message: Say, connection: WebSocketConnection) -> Said:
+        """Say something to all in a room, oneself included."""
+        self._require(connection, message.room)
+        said = Said(id=uuid4(), at=datetime.now(UTC))
+        publication = Message(
+            **said.model_dump(), **message.model_dump(), topic=topic_of(message.room), user=str(connection.user_id)
+        )
+        await self._hub.broadcast(_event("chat.message", publication), topic=publication.topic)
+        return said
+
+    async def tell_presence(self, message: Nothing) -> Overview:
+        """Who is online, and the rooms."""
+        return await self._presence.overview()
+
+    # What just happens
+
+    async def connected(self, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+        """Somebody came online."""
+        await self._tell_that_presence_changed()
+
+    async def disconnected(
+        self, connection: WebSocketConnection, hub: WebSocketHub, close: WebSocketDisconnect
+    ) -> None:
+        """Somebody is gone, however that came about."""
+        rooms = self._rooms.pop(connection.connection_id, set())
+        if hub.draining:
+            return  # they all come back in a moment, here or on another node
+        await self._tell_that_presence_changed()  # first: the next may have to wait for other nodes
+        for room in rooms:
+            await self._tell_that_somebody_left(room, connection)
+
+    def broker_unavailable(self, error: BrokerUnavailableError, connection: WebSocketConnection) -> MessageError:
+        """What was to be published has reached the sockets of this node, and may not reach others."""
+        return MessageError("unavailable", "not everybody can be reached at the moment")
+
+    # Telling others
+
+    def _require(self, connection: WebSocketConnection, room: str) -> None:
+        if topic_of(room) not in connection.topics:
+            raise MessageError(ErrorCode.FORBIDDEN, f"subscribe to {topic_of(room)} first")
+
+    async def _note(self, room: str) -> None:
         try:
-            envelope = await ws.receive_envelope()
-            request_id = envelope.request_id
-            await self._act(connection, envelope)
-        except (PeerError, RefusedError) as error:
-            refusal = _event("error", message=str(error)).model_copy(update={"request_id": request_id})
-            await ws.send_envelope(refusal)
+            await self._store.note_room(room)
+        except StoreUnavailableError as error:
+            log.warning("a room may be missing from the list: %s", error)
 
-    async def _act(self, connection: WebSocketConnection, envelope: WSEnvelope) -> None:
-        action = self._actions.get(envelope.type)
-        if action is None:
-            msg = "unknown type of message"
-            raise RefusedError(msg)
-        try:
-            await action(connection, envelope.data)
-        except ValidationError as error:
-            raise RefusedError(explain(error)) from None
+    async def _tell_that_somebody_left(self, room: str, connection: WebSocketConnection) -> None:
+        if await count(self._hub, _member_topic(room, connection)) == 0:
+            await self._tell_room("member.left", room, connection)
 
-    async def _join(self, connection: WebSocketConnection, data: dict[str, Any]) -> None:
-        room = RoomRequest.model_validate(data).room
-        if await self._hub.subscribe(connection.connection_id, _topic(room)):
-            is_new = self._rooms.enter(room, connection.connection_id, str(connection.user_id))
-            await connection.ws.send_envelope(_event("room.joined", room=room))
-            if is_new:
-                await self._tell_room(room, "member.joined", connection)
-            await self._publish_presence()
+    async def _tell_room(self, kind: str, room: str, connection: WebSocketConnection) -> None:
+        member = Member(topic=topic_of(room), room=room, user=str(connection.user_id))
+        with suppress(BrokerUnavailableError):  # a line less in some logs
+            await self._hub.broadcast(_event(kind, member), topic=topic_of(room), exclude=connection.connection_id)
 
-    async def _leave(self, connection: WebSocketConnection, data: dict[str, Any]) -> None:
-        room = RoomRequest.model_validate(data).room
-        if await self._hub.unsubscribe(connection.connection_id, _topic(room)):
-            is_gone = self._rooms.leave(room, connection.connection_id)
-            await connection.ws.send_envelope(_event("room.left", room=room))
-            if is_gone:
-                await self._tell_room(room, "member.left", connection)
-            await self._publish_presence()
-
-    async def _say(self, connection: WebSocketConnection, data: dict[str, Any]) -> None:
-        say = Say.model_validate(data)
-        if _topic(say.room) not in connection.topics:
-            msg = f"join {say.room} before you talk there"
-            raise RefusedError(msg)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        message = _event("chat.message", room=say.room, user=connection.user_id, text=say.text, at=now)
-        await self._hub.broadcast(message, topic=_topic(say.room))
-
-    async def _depart(self, connection: WebSocketConnection) -> None:
-        for room in self._rooms.of_connection(connection.connection_id):
-            if self._rooms.leave(room, connection.connection_id):
-                await self._tell_room(room, "member.left", connection)
-        await self._publish_presence()
-
-    async def _tell_room(self, room: str, kind: str, connection: WebSocketConnection) -> None:
-        event = _event(kind, room=room, user=connection.user_id)
-        await self._hub.broadcast(event, topic=_topic(room), exclude=connection.connection_id)
-
-    async def _publish_presence(self) -> None:
-        users = sorted(map(str, self._hub.online_users()), key=str.casefold)
-        await self._hub.broadcast(_event("presence", users=users, rooms=self._rooms.overview()))
+    async def _tell_that_presence_changed(self) -> None:
+        with suppress(BrokerUnavailableError):  # clients ask now and then, and after a gap
+            await self._hub.broadcast(_event("presence.changed", Nothing()))
 
 
-def _topic(room: str) -> str:
-    return f"room:{room}"
+def _member_topic(room: str, connection: WebSocketConnection) -> str:
+    """Every tab that somebody has in a room is subscribed to this, so that their tabs can be counted on all nodes.
+
+    Nothing is ever published to it, and no client may subscribe: its prefix has no policy.
+    """
+    return f"member:{room}:{connection.user_id}"
 
 
-def _event(kind: str, **data: object) -> WSEnvelope:
-    return WSEnvelope(type=kind, data=data)
+def _event(kind: str, data: BaseModel) -> WSEnvelope:
+    return WSEnvelope(type=kind, data=data.model_dump(mode="json"))

@@ -1,13 +1,18 @@
-"""What clients may say, and the types those things are checked against. No I/O."""
+"""What goes over the wire, in both directions, and the rules that names follow. No I/O."""
 
 import re
 import unicodedata
+from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, StringConstraints, TypeAdapter, ValidationError
 
 _NAME = re.compile(r"\w(?:[\w .'-]*\w)?")
 _ROOM = re.compile(r"\w(?:[\w-]*\w)?")
+
+ROOM_PREFIX = "room:"
+"""Clients subscribe to `room:<name>` to be in a room."""
 
 
 def _name(value: str) -> str:
@@ -29,6 +34,101 @@ def _room(value: str) -> str:
 Name = Annotated[str, StringConstraints(min_length=1, max_length=24), AfterValidator(_name)]
 Room = Annotated[str, StringConstraints(min_length=1, max_length=24), AfterValidator(_room)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+Key = Annotated[str, StringConstraints(max_length=36)]
+
+_ROOMS: TypeAdapter[str] = TypeAdapter(Room)
+
+
+def topic_of(room: str) -> str:
+    """What is published to a room goes to this topic."""
+    return f"{ROOM_PREFIX}{room}"
+
+
+def check_topic(topic: str) -> None:
+    """Check that this is the topic of a room, its name written the one way there is to write it.
+
+    Raises:
+        ValueError: it is not; the text is for users.
+    """
+    try:
+        room = _ROOMS.validate_python(topic.removeprefix(ROOM_PREFIX))
+    except ValidationError as error:
+        raise ValueError(explain(error).removeprefix("body: ")) from None
+    if topic_of(room) != topic:
+        msg = f"this room is called {room}"
+        raise ValueError(msg)
+
+
+# What clients send over the socket
+
+
+class RoomRequest(BaseModel):
+    """The data of `room.enter` and `room.leave`, and of their replies."""
+
+    room: Room
+
+
+class Say(RoomRequest):
+    """The data of `chat.send`; the message carries `key`, so that its sender knows it again."""
+
+    text: Text
+    key: Key | None = None
+
+
+class Nothing(BaseModel):
+    """No data."""
+
+
+# What the server sends
+
+
+class Said(BaseModel):
+    """The reply to `chat.send`."""
+
+    id: UUID
+    at: datetime
+
+
+class Message(Said):
+    """`chat.message`, to those in the room."""
+
+    topic: str
+    room: str
+    user: str
+    text: str
+    key: str | None
+
+
+class Member(BaseModel):
+    """`member.joined` and `member.left`, to the others in the room."""
+
+    topic: str
+    room: str
+    user: str
+
+
+class Announcement(BaseModel):
+    """`announcement`, to everyone; and the body of `POST /operator/announce`."""
+
+    text: Text
+
+
+class RoomFacts(BaseModel):
+    """One room. `here` counts tabs rather than people: somebody may be in it through several."""
+
+    name: str
+    here: int
+
+
+class Overview(BaseModel):
+    """The reply to `presence.get`: who is online, and the rooms. `complete`: whether every node was heard."""
+
+    users: list[str]
+    rooms: list[RoomFacts]
+    complete: bool
+
+
+# The bodies of HTTP requests
 
 
 class Login(BaseModel):
@@ -37,22 +137,10 @@ class Login(BaseModel):
     name: Name
 
 
-class Announcement(BaseModel):
-    """The body of `POST /announce`."""
+class User(BaseModel):
+    """The body of `POST /operator/disconnect` and `POST /operator/revoke`."""
 
-    text: Text
-
-
-class RoomRequest(BaseModel):
-    """The data of `room.join` and `room.leave`."""
-
-    room: Room
-
-
-class Say(RoomRequest):
-    """The data of `chat.send`."""
-
-    text: Text
+    name: str
 
 
 def explain(error: ValidationError) -> str:

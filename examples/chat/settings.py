@@ -1,8 +1,10 @@
 """What an operator can set, on top of the hub's own settings: from the environment or a `.env` file."""
 
 import secrets
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from quart_wshub import WebSocketSettings
 
@@ -15,12 +17,26 @@ class ChatSettings(WebSocketSettings):
     """The hub's settings and the chat's.
 
     Attributes:
-        CHAT_SECRET: signs the tokens; at least 32 bytes. Made up at every start where it is not set, which is
-            enough for one worker: after a restart the page quietly logs in again. Several need the same.
-        CHAT_OPERATOR_KEY: who has it may announce something to everyone; without it `POST /announce` is off.
-        CHAT_TOKEN_SECONDS: how long a login lasts.
+        CHAT_SECRET: signs the tokens; at least 32 bytes. Made up at every start where it is not set, so that after a
+            restart everybody logs in again. Several workers need the same.
+        CHAT_OPERATOR_KEY: opens the operator's page and its routes; without it they are off.
+        CHAT_LOGIN_SECONDS: how long a login lasts.
+        CHAT_TOKEN_SECONDS: how long the token of a socket lasts. The page renews it over the open socket.
+        CHAT_REDIS_URL: makes one chat of all processes that have the same.
     """
 
+    # An error about several settings would show them all, secrets too.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
+
     CHAT_SECRET: SecretStr = Field(default_factory=_random_secret)
-    CHAT_OPERATOR_KEY: SecretStr | None = None
-    CHAT_TOKEN_SECONDS: float = Field(default=12 * 60 * 60, gt=0, allow_inf_nan=False)
+    CHAT_OPERATOR_KEY: SecretStr | None = Field(default=None, min_length=1)
+    CHAT_LOGIN_SECONDS: float = Field(default=12 * 60 * 60, gt=0, allow_inf_nan=False)
+    CHAT_TOKEN_SECONDS: float = Field(default=5 * 60, gt=0, allow_inf_nan=False)
+    CHAT_REDIS_URL: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _check_secret(self) -> Self:
+        if self.CHAT_REDIS_URL is not None and "CHAT_SECRET" not in self.model_fields_set:
+            msg = "CHAT_REDIS_URL is set, so CHAT_SECRET must be too: every process has to take the others' tokens"
+            raise ValueError(msg)
+        return self

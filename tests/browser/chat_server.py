@@ -29,10 +29,10 @@ def reusable_port() -> int:
 
 
 @contextmanager
-def serve_chat(environment: Mapping[str, str], *, port: int) -> Iterator[Server]:
+def serve_chat(environment: Mapping[str, str], *, port: int, workers: int = 1) -> Iterator[Server]:
     """Serve it until the block ends; there must be no traceback in its log by then."""
-    bind = ("--bind", f"127.0.0.1:{port}")
-    with run_server("app:app", args=bind, cwd=ROOT / "examples/chat", env=environment) as server:
+    args = ("--bind", f"127.0.0.1:{port}", "-w", str(workers))
+    with run_server("app:app", args=args, cwd=ROOT / "examples/chat", env=environment) as server:
         server.port = port
         yield server
         assert "Traceback" not in server.log(), server.log()

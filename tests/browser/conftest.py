@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.chat_server import reusable_port, serve_chat
+from tests.browser.operator_page import OperatorPage
 from tests.browser.tab import Tab
 from tests.harness.polling import poll
 
@@ -45,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -99,6 +100,18 @@ def open_tab(browser: Browser, chat_server: Server) -> Iterator[OpenTab]:
     if chat_server.returncode is None:
         poll(lambda: _online(chat_server, tabs), until=lambda names: not names, what="everybody is gone")
     assert [tab.complaints for tab in tabs if tab.complaints] == []
+
+
+@pytest.fixture
+def operator(browser: Browser, chat_server: Server) -> Iterator[OperatorPage]:
+    """The operator's page, with the key given."""
+    context = browser.new_context()
+    page = OperatorPage(context.new_page())
+    page.page.goto(chat_server.url("/operator"))
+    page.log_in(OPERATOR_KEY)
+    yield page
+    context.close()
+    assert page.complaints == []
 
 
 def _online(server: Server, tabs: list[Tab]) -> list[str]:

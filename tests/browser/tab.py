@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any
+
 from playwright.sync_api import ConsoleMessage, Locator, Page, WebSocket, expect
+
+from tests.harness.polling import poll
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Tab"]
 
-# What Chromium itself prints while the server is away.
+# What Chromium itself prints while the server is away, or refuses something.
 NETWORK_TROUBLE = ("WebSocket connection to", "Failed to load resource")
 
 
@@ -16,20 +24,25 @@ class Tab:
     Attributes:
         complaints: whatever its JavaScript console calls an error or a warning.
         names: what its user tried to log in as.
-        received: every message the server sent to it.
+        sockets: every socket that it opened.
+        received, sent: every message, of all sockets.
     """
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
         self.names: set[str] = set()
-        self.received: list[str] = []
+        self.sockets: list[WebSocket] = []
+        self.received: list[dict[str, Any]] = []
+        self.sent: list[dict[str, Any]] = []
         page.on("websocket", self._on_websocket)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         page.on("console", self._on_console)
 
     def _on_websocket(self, socket: WebSocket) -> None:
-        socket.on("framereceived", lambda frame: self.received.append(str(frame)))
+        self.sockets.append(socket)
+        socket.on("framereceived", lambda frame: self.received.append(json.loads(frame)))
+        socket.on("framesent", lambda frame: self.sent.append(json.loads(frame)))
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
@@ -38,6 +51,25 @@ class Tab:
     def forgive_network_trouble(self) -> None:
         """Drop the complaints that a server going away, or a refusal over HTTP, brings with it."""
         self.complaints = [text for text in self.complaints if not text.startswith(NETWORK_TROUBLE)]
+
+    def wait_until(self, condition: Callable[[], object], *, timeout: float = 10) -> None:
+        """Wait until something holds of what was sent and received, which comes only while Playwright runs."""
+
+        def probe() -> object:
+            self.page.wait_for_timeout(20)
+            return condition()
+
+        poll(probe, timeout=timeout)
+
+    def sent_of(self, kind: str) -> list[dict[str, Any]]:
+        """The data of all messages of a type that it sent."""
+        return [message["data"] for message in self.sent if message["type"] == kind]
+
+    @property
+    def connection_id(self) -> str:
+        """What the server called its last connection."""
+        hellos = [message["data"] for message in self.received if message["type"] == "hello"]
+        return str(hellos[-1]["connection_id"])
 
     # What its user does
 
@@ -62,7 +94,11 @@ class Tab:
 
     @property
     def notice(self) -> Locator:
-        return self.page.get_by_role("alert")
+        return self.page.locator("#notice, #login-error").and_(self.page.get_by_role("alert"))
+
+    @property
+    def try_now(self) -> Locator:
+        return self.page.get_by_role("button", name="Try now")
 
     @property
     def composer(self) -> Locator:
@@ -75,7 +111,12 @@ class Tab:
 
     @property
     def messages(self) -> Locator:
-        return self.log.locator(".message .text")
+        """What everybody has."""
+        return self.log.locator(".message:not(.pending) .text")
+
+    @property
+    def unsent(self) -> Locator:
+        return self.log.locator(".message.pending .text")
 
     @property
     def people(self) -> Locator:

@@ -1,10 +1,26 @@
 // Who is logged in, in this tab: each tab may be somebody else.
 
-import { LoginRefused } from "./connection.js";
-
 const store = sessionStorage;
 
+// The server said no; the message is for the user.
+export class Refused extends Error {}
+
+async function post(path, { body, key } = {}) {
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) },
+    body: JSON.stringify(body ?? {}),
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  const ErrorType = response.status < 500 ? Refused : Error;
+  throw new ErrorType(answer.error ?? `The server failed (HTTP ${response.status}).`);
+}
+
 export const session = {
+  /** Why the last login has ended, in the server's words. */
+  ended: "",
+
   get name() {
     return store.getItem("name");
   },
@@ -17,24 +33,22 @@ export const session = {
     store.setItem("rooms", JSON.stringify(names));
   },
 
-  // The token of the name, a new one if `renew`.
-  async token(renew) {
-    if (renew || !store.getItem("token")) await this.logIn(this.name);
-    return store.getItem("token");
+  // Throws Refused, or something else where the server cannot be reached.
+  async logIn(wanted) {
+    const { name, login } = await post("/login", { body: { name: wanted } });
+    store.setItem("name", name);
+    store.setItem("login", login);
   },
 
-  // Throws LoginRefused with words for the user, or TypeError where the server cannot be reached.
-  async logIn(name) {
-    const response = await fetch("/login", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ name }),
-    });
-    if (response.status >= 500) throw new TypeError(`HTTP ${response.status}`);
-    const answer = await response.json();
-    if (!response.ok) throw new LoginRefused(answer.error);
-    store.setItem("name", answer.name);
-    store.setItem("token", answer.token);
+  // What the client asks before it connects, and before a token expires. `null`: nobody is logged in any more.
+  async token() {
+    try {
+      return (await post("/token", { key: store.getItem("login") })).token;
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      this.ended = error.message;
+      return null;
+    }
   },
 
   logOut() {
