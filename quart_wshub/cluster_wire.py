@@ -13,7 +13,7 @@ To whom a publication goes, and whom a question is about, is in the name of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -91,7 +91,7 @@ Reason = Annotated[str, AfterValidator(_reason)]
 
 
 class _Control(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
 
 class _Question(_Control):
@@ -179,7 +179,7 @@ class Outcome(BaseModel):
         error: code, message and details of the client's error.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     kind: Literal["reply", "unknown", "closed", "timeout", "limit", "failed"]
     text: str = ""

@@ -20,7 +20,7 @@ class Backoff:
         self._first = first_seconds
         self._max = max_seconds
         self._uniform = uniform or random.uniform
-        self.ceiling = first_seconds
+        self.ceiling: float = first_seconds
 
     def delay(self) -> float:
         """Seconds to wait after one more failure."""

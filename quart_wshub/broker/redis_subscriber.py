@@ -72,7 +72,7 @@ class Subscriber:
         self._ping_due = False
         self._silent_since: float | None = None
         self.connected = False
-        self.failing = False
+        self.failing: bool = False
 
     def changed(self, channel: str) -> None:
         """A channel is wanted now, or is not any more."""
