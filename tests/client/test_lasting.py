@@ -78,7 +78,7 @@ def test_a_handler_asks_its_own_client(client: NodeClient, ask: str) -> None:
 
 @pytest.mark.parametrize("ask", ["ask", "ask.aside"])
 def test_a_reply_that_comes_late_is_dropped(client: NodeClient, ask: str) -> None:
-    with pytest.raises(CallError, match="no_reply: no reply to 'dawdle' within 0.05 s"):
+    with pytest.raises(CallError, match=r"no_reply: no reply to 'dawdle' within 0\.05 s"):
         client.call("request", ask, {"type": "dawdle", "data": {"ms": 200}, "timeout": 0.05})
     # The reply to this one is behind it.
     assert client.call("request", ask, {"type": "dawdle", "data": {"ms": 300}}) == {"reply": {"ms": 300}}
