@@ -7,7 +7,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from quart_wshub.error_codes import ErrorCode
-from quart_wshub.errors import InvalidTopicError, MessageError, PeerError, TopicLimitError, WebSocketDisconnect
+from quart_wshub.errors import (
+    InvalidTopicError,
+    MessageError,
+    PeerError,
+    TopicLimitError,
+    UnknownConnectionError,
+    WebSocketDisconnect,
+)
 
 if TYPE_CHECKING:
     from quart_wshub.connection import WebSocketConnection
@@ -47,7 +54,8 @@ async def answer_to(error: Exception, what: str, connection: WebSocketConnection
     if isinstance(error, PeerError):
         code = PEER_FAULTS.get(type(error))
         return None if code is None else MessageError(code, str(error))
-    _log(error, what, connection)
+    if not (isinstance(error, UnknownConnectionError) and connection.ending is not None):  # asked after it had left
+        _log(error, what, connection)
     return internal_error()
 
 

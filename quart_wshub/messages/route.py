@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from quart_wshub.envelope import is_reserved
@@ -103,12 +103,9 @@ class BoundRoute:
             ValidationError: it is not valid. Validators of the app may raise anything.
         """
         assert self._model is not None
-        try:
-            # Looked up each time: pydantic replaces it when a model that refers to later ones is complete.
-            model: BaseModel = self._model.__pydantic_validator__.validate_python(data)
-        except ValidationError:
-            # What is strict takes no string for a UUID, but in JSON it does. Only then is it worth the way back.
-            model = self._model.model_validate_json(to_json(data))
+        # Back to JSON, because Python values mean something else to strict models and to unions such as `UUID | str`.
+        # The validator is looked up each time: pydantic replaces it when a model that refers to later ones is complete.
+        model: BaseModel = self._model.__pydantic_validator__.validate_json(to_json(data))
         return model
 
     def reply(self, result: object, request_id: str) -> Frame:

@@ -150,8 +150,8 @@ class HubTCPServer(TCPServer):
             await self._read_requests(first)
 
     def _prepare_http(self, task_group: Any, alpn_protocol: str) -> None:
-        self.send_lock = trio.Lock()
-        self.idle_task = TrioSingleTask()
+        self.send_lock: trio.Lock = trio.Lock()
+        self.idle_task: TrioSingleTask = TrioSingleTask()
         self._handling = trio.CancelScope()
         self._task_group = task_group
         self.protocol = ProtocolWrapper(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -23,6 +24,9 @@ from quart_wshub import (
 from quart_wshub.envelope import read_request
 from quart_wshub.testing import WebSocketClient, connect
 from tests.unit.memory import assert_nothing_is_left, assert_open, make_app
+
+pytestmark = pytest.mark.timeout(300)
+"""The thousands of examples of the `thorough` profile take a busy machine a minute to make up."""
 
 CODES = set(ErrorCode) - {ErrorCode.INTERNAL, ErrorCode.TIMEOUT}
 
@@ -100,9 +104,12 @@ def test_no_input_breaks_a_connection_or_touches_another(inputs: list[str]) -> N
     trio.run(send_everything, inputs)
 
 
+hub = WebSocketHub()
+# One for all examples: it takes longer to make than to run one, and of none may anything stay in it.
+app = make_app(make_router(), hub, resolver=token_is_ann, WS_MAX_BAD_MESSAGES=1000, WS_HELLO=False)
+
+
 async def send_everything(inputs: list[str]) -> None:
-    hub = WebSocketHub()
-    app = make_app(make_router(), hub, resolver=token_is_ann, WS_MAX_BAD_MESSAGES=1000, WS_HELLO=False)
     async with connect(app, token="bob") as witness:
         await witness.send_envelope(WSEnvelope(type="subscribe", data={"topic": "bob"}, request_id="s"))
         await witness.expect("subscribe.reply")

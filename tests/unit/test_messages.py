@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -23,6 +24,7 @@ from quart_wshub import (
     MessageRouter,
     PeerError,
     TopicLimitError,
+    UnknownConnectionError,
     WebSocketConnection,
     WebSocketDisconnect,
     WebSocketHub,
@@ -275,6 +277,28 @@ async def test_data_is_validated_as_json_also_by_a_strict_model(messages: Messag
             {"loc": ["pair", 0], "message": "Input should be a valid integer", "type": "int_type"}
         ]
     assert seen == [Strict(who=UUID(int=5), when=seen[0].when, pair=(1, 2), colour=Colour.RED)]
+
+
+class Either(BaseModel):
+    who: UUID | str
+    when: datetime | str
+
+
+async def test_of_several_types_the_one_is_taken_that_json_can_spell(
+    messages: MessageRouter, client_of: ClientOf
+) -> None:
+    """Validated as Python objects, both would be the strings that they are in JSON."""
+    seen: list[Either] = []
+
+    @messages.on("either")
+    async def either(message: Either) -> None:
+        seen.append(message)
+
+    data = {"who": str(UUID(int=5)), "when": "2026-01-02T03:04:05Z"}
+    async with client_of() as client:
+        await ask(client, "either", data)
+    assert seen == [Either.model_validate_json(json.dumps(data))]
+    assert isinstance(seen[0].who, UUID)
 
 
 async def test_data_that_is_not_valid_is_told_where_and_why_but_nothing_of_it(
@@ -783,6 +807,40 @@ async def test_a_disconnect_of_another_socket_is_no_end_of_this_one(
         assert await error_of(client, "tell") == INTERNAL
         await assert_open(client)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+async def test_a_client_that_is_asked_when_it_has_just_left_is_no_failure(
+    messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture, concurrent: bool
+) -> None:
+    raised: list[Exception] = []
+
+    @messages.on("ask", concurrent=concurrent)
+    async def ask_back(message: WSEnvelope, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+        await wait_all_tasks_blocked()
+        try:
+            await hub.request(connection.connection_id, WSEnvelope(type="where"))
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    async with client_of() as client:
+        await client.send('{"type": "ask"}')
+        await client.close()
+    assert [type(error) for error in raised] == [UnknownConnectionError]
+    assert caplog.records == []
+
+
+async def test_asking_a_client_that_was_never_there_is_a_failure(
+    messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    @messages.on("ask")
+    async def ask_nobody(message: WSEnvelope, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+        await hub.request(UUID(int=0), WSEnvelope(type="where"))
+
+    async with client_of() as client:
+        assert await error_of(client, "ask") == INTERNAL
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["handler of 'ask' failed"]
 
 
 # One router, several places

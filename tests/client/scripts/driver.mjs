@@ -35,6 +35,7 @@ hub.handle("sum", ({ a, b }) => ({ sum: a + b }));
 hub.handle("deny", () => {
   throw new WSHubError("forbidden", "not for you");
 });
+hub.handle("dawdle", ({ ms }) => new Promise((resolve) => setTimeout(() => resolve({ ms }), ms)));
 
 const commands = {
   request: (...args) => hub.request(...args),
