@@ -25,8 +25,8 @@ PYTHONS = list(dict.fromkeys(["3.11", "3.12", "3.13", RUNNING]))
 PARALLEL = ("-n", "3", "--dist", "loadfile")
 
 
-# What the oldest dependencies and other interpreters have no part in: the JavaScript client, and other people's compilers.
-NOT_OF_PYTHON = ("--ignore", "tests/client", "--ignore", "tests/describe")
+# What the oldest dependencies have no part in, or what takes too long to be done twice.
+ONCE_IS_ENOUGH = ("-m", "not browser and not soak and not wall_time", "--ignore=tests/client", "--ignore=tests/describe")
 
 
 def group(name: str) -> list[str]:
@@ -89,7 +89,7 @@ def lowest(session: nox.Session) -> None:
         *(f"--python={RUNNING}", "--no-header", f"--output-file={constraints}", "pyproject.toml"),
     )
     session.install("-e", ".", *group("test"), "-c", constraints)
-    session.run("pytest", *PARALLEL, *(session.posargs or ["-m", "not browser and not soak and not wall_time", *NOT_OF_PYTHON]))
+    session.run("pytest", *PARALLEL, *(session.posargs or ONCE_IS_ENOUGH))
 
 
 @nox.session
