@@ -26,7 +26,12 @@ PARALLEL = ("-n", "3", "--dist", "loadfile")
 
 
 # What the oldest dependencies have no part in, or what takes too long to be done twice.
-ONCE_IS_ENOUGH = ("-m", "not browser and not soak and not wall_time", "--ignore=tests/client", "--ignore=tests/describe")
+ONCE_IS_ENOUGH = (
+    "-m",
+    "not browser and not soak and not wall_time",
+    "--ignore=tests/client",
+    "--ignore=tests/describe",
+)
 
 
 def group(name: str) -> list[str]:
