@@ -21,8 +21,9 @@ RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = list(dict.fromkeys(["3.11", "3.12", "3.13", RUNNING]))
 
 
-# The server tests mostly wait; those of one file share a server. What takes the time of servers runs on its own.
-PARALLEL = ("-n", "3", "--dist", "loadfile")
+# The server tests mostly wait; those of one file share a server. In their own order the long ones come first. What
+# takes the time of servers runs by itself.
+PARALLEL = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 # What the oldest dependencies have no part in, or what takes too long to be done twice.
