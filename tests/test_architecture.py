@@ -40,9 +40,9 @@ LAYERS = (
         "runtime",
         "asyncapi asyncapi_messages batch builtin_routes catalog cluster cluster_answers cluster_confirmations "
         "cluster_gaps cluster_interests cluster_limit cluster_queries cluster_requests cluster_view complaints "
-        "connection dispatch expiry failures fan_out handler_signature handshake hub inbox lifecycle message_failures "
-        "message_hooks message_route messages outbox pacing replies requests schemas topic_policy type_expressions "
-        "typescript websocket",
+        "connection dispatch expiry failures fan_out farewells handler_signature handshake hub inbox lifecycle "
+        "message_failures message_hooks message_route messages outbox pacing replies requests schemas topic_policy "
+        "type_expressions typescript websocket",
     ),
     layer(
         "adapters",
