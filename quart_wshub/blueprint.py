@@ -85,7 +85,8 @@ def make_websocket_blueprint(
             shall say besides the messages: ``{"title": "Chat", "version": "2.1.0"}``.
 
     Raises:
-        ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`.
+        ConfigurationError: here, where an argument cannot work; at registration, where the app is no `QuartTrio`; when
+            the app starts, where a router's handler still has an annotation that is not defined.
     """
     _check_resolver(bearer_resolver)
     messages = handler
@@ -98,6 +99,8 @@ def make_websocket_blueprint(
         msg = f"subprotocols={subprotocols!r} must be a sequence of names other than {BEARER!r}"
         raise ConfigurationError(msg)
     blueprint = Blueprint(name, __name__)
+    if isinstance(messages, MessageRouter):
+        _check_at_the_start(blueprint, messages)
     add_asyncapi_route(blueprint, path, messages, settings, serve_asyncapi)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols), announce_expiry)
     blueprint.add_websocket(path, "socket", endpoint.serve)
@@ -129,6 +132,15 @@ def _check_handler(handler: Handler) -> None:
     except TypeError:
         msg = f"handler {handler!r} must take three arguments: async def handler(ws, connection, hub)"
         raise ConfigurationError(msg) from None
+
+
+def _check_at_the_start(blueprint: Blueprint, messages: MessageRouter) -> None:
+    """Handlers that were registered after `bind` are read before the first client comes, who could not be served."""
+
+    async def check() -> None:
+        _ = messages.routes
+
+    blueprint.before_app_serving(check)
 
 
 def _check_resolver(bearer_resolver: BearerResolver) -> None:

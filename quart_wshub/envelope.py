@@ -24,14 +24,12 @@ __all__ = [
     "read_request",
 ]
 
-BACKGROUND_TYPES = frozenset({"ping", "pong", "hello"})
-"""What comes and goes by itself on every socket, whatever the handler does."""
+BACKGROUND_TYPES = frozenset({"auth.expiring", "gap", "hello", "ping", "pong"})
+"""What comes by itself, whatever the handler does."""
 
 RESERVED_TYPES = BACKGROUND_TYPES | {
-    "auth.expiring",
     "auth.refresh",
     "error",
-    "gap",
     "subscribe",
     "unsubscribe",
 }

@@ -25,6 +25,7 @@ from quart_wshub.errors import (
     UsageError,
 )
 from quart_wshub.fan_out import FanOut
+from quart_wshub.farewells import Farewells
 from quart_wshub.frame import Frame
 from quart_wshub.frozen import FrozenMapping
 from quart_wshub.holds import Holds
@@ -108,6 +109,7 @@ class WebSocketHub:
         self._slots = 0
         self._vacant = trio.Event()
         self._vacant.set()
+        self._farewells = Farewells()
         self._drain_deadline: float | None = None
 
     @property
@@ -124,6 +126,11 @@ class WebSocketHub:
     def revocations(self) -> Revocations:
         """Who was revoked while a handshake is under way. For the runtime; apps use `revoke`."""
         return self._revocations
+
+    @property
+    def farewells(self) -> Farewells:
+        """What still runs for connections that are over. For the runtime."""
+        return self._farewells
 
     # Delivery
 
@@ -423,6 +430,7 @@ class WebSocketHub:
         """
         deadline = trio.current_time() + timeout
         self._drain_deadline = deadline if self._drain_deadline is None else min(self._drain_deadline, deadline)
+        self._farewells.end_by(self._drain_deadline)
         everyone = list(self._registry.everyone())
         size = max(MIN_DRAIN_BATCH, math.ceil(len(everyone) / DRAIN_BATCHES))
         for start in range(0, len(everyone), size):

@@ -96,7 +96,9 @@ class WebSocketClient:
         return loads(message)
 
     async def expect(self, envelope_type: str) -> WSEnvelope:
-        """The next envelope, which must be of this type; `hello` and heartbeats are passed over unless asked for.
+        """The next envelope, which must be of this type. What comes by itself is passed over unless asked for.
+
+        That is `hello`, heartbeats, `auth.expiring` and `gap`.
 
         Raises:
             AssertionError: an envelope of another type came.

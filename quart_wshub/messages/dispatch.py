@@ -126,13 +126,12 @@ class Dispatcher:
         assert ending is not None
         close = WebSocketDisconnect(ending.code, ending.reason)
         for hook in self._hooks.on_disconnect:
-            deadline = min(trio.current_time() + self._settings.WS_CLOSE_TIMEOUT_SECONDS, ending.deadline)
-            scope = trio.CancelScope(shield=True, deadline=deadline)
-            try:
-                with scope:
-                    await hook(self._connection, self._hub, close)
-            except Exception:
-                log.exception("on_disconnect failed: connection=%s user=%r", *self._who())
+            with self._hub.farewells.scope(self._settings.WS_CLOSE_TIMEOUT_SECONDS) as scope:
+                try:
+                    with scope:
+                        await hook(self._connection, self._hub, close)
+                except Exception:
+                    log.exception("on_disconnect failed: connection=%s user=%r", *self._who())
             if scope.cancelled_caught:
                 log.error("on_disconnect took too long: connection=%s user=%r", *self._who())
 

@@ -261,6 +261,32 @@ async def test_on_disconnect_is_done_when_a_drain_has_to_be(
         assert "on_disconnect took too long" in caplog.text
 
 
+async def test_a_drain_moves_up_the_end_of_hooks_that_run_already(
+    hub: WebSocketHub, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = MessageRouter()
+
+    @messages.on("work")
+    async def work(message: WSEnvelope) -> None:
+        await trio.sleep(1)
+
+    @messages.on_disconnect
+    async def stuck(connection: WebSocketConnection, hub: WebSocketHub, close: WebSocketDisconnect) -> None:
+        await trio.sleep_forever()
+
+    app = make_app(messages, hub, WS_CLOSE_TIMEOUT_SECONDS=30)
+    async with connect(app, token="ann") as early, connect(app, token="bob") as late:
+        await late.send('{"type": "work"}')
+        await wait_all_tasks_blocked()
+        await early.close()
+        await late.close()  # whose hook begins when the drain has begun
+        await wait_all_tasks_blocked()
+        start = trio.current_time()
+        await hub.drain(timeout=2)
+    assert trio.current_time() == pytest.approx(start + 2)
+    assert caplog.text.count("on_disconnect took too long") == 2
+
+
 # Who is let in
 
 

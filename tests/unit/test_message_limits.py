@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from quart_wshub import ErrorCode, MessageError, MessageRouter, WebSocketHub, WSEnvelope
+from quart_wshub import ErrorCode, MessageError, MessageRouter, WebSocketConnection, WebSocketHub, WSEnvelope
 from quart_wshub.testing import WebSocketClient, connect
 from tests.unit.memory import assert_open, make_app
 
@@ -99,6 +99,24 @@ async def test_every_kind_of_message_counts_and_heartbeats_do_not(
         for message in (b"binary", "{", "[]", '{"type": "say"}', '{"type": "say", "request_id": 3}'):
             answer = await answer_to(client, message)
             assert (answer["data"]["code"], answer["request_id"]) == ("rate_limited", None)
+
+
+async def test_replies_to_the_server_do_not_count(
+    messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock
+) -> None:
+    @messages.on("ask")
+    async def ask(message: WSEnvelope, connection: WebSocketConnection, hub: WebSocketHub) -> None:
+        for _ in range(5):
+            await hub.request(connection.connection_id, WSEnvelope(type="where"))
+
+    async with open_client(messages, hub, WS_RATE_LIMIT_PER_SECOND=1, WS_RATE_LIMIT_BURST=2) as client:
+        await client.send_json({"type": "ask", "request_id": "r"})
+        for _ in range(5):
+            asked = await client.expect("where")
+            await client.send_json({"type": "where.reply", "request_id": asked.request_id})
+        await client.expect("ask.reply")
+        assert said(await say(client))
+        assert (await say(client))["data"]["code"] == "rate_limited"
 
 
 async def test_each_connection_has_a_rate_of_its_own(

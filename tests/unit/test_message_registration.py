@@ -24,7 +24,7 @@ from quart_wshub import (
     WSEnvelope,
     make_websocket_blueprint,
 )
-from tests.unit.memory import make_settings, token_is_the_user
+from tests.unit.memory import make_app, make_settings, token_is_the_user
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -330,6 +330,15 @@ def test_a_model_that_is_never_defined_is_refused_when_the_blueprint_is_made(han
         _ = messages.routes
     with pytest.raises(ConfigurationError, match="'say' has two handlers"):
         messages.on("say")(none)
+
+
+async def test_what_is_registered_later_is_refused_when_the_app_starts() -> None:
+    messages = MessageRouter()
+    app = make_app(messages, WebSocketHub())
+    messages.on("say")(undefined)
+
+    with pytest.raises(ConfigurationError, match="handler of 'say' has an annotation that is not defined"):
+        await app.startup()
 
 
 def test_the_class_of_an_extra_may_be_imported_for_type_checkers_only() -> None:

@@ -43,6 +43,13 @@ async def test_expect_passes_over_hello_and_heartbeats_and_nothing_else(
             await client.expect("chat")
 
 
+async def test_expect_passes_over_whatever_the_server_sends_by_itself(hub: WebSocketHub) -> None:
+    async with connect(make_app(echo, hub), token="ann") as client:
+        for envelope_type in ("auth.expiring", "gap", "chat"):
+            await client.send_envelope(WSEnvelope(type=envelope_type))
+        await client.expect("chat")
+
+
 async def test_expect_finds_hello_and_heartbeats_where_they_are_asked_for(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from quart_wshub import Identity, MessageRouter, WebSocketConnection, WebSocketHub, WSEnvelope
+from quart_wshub import Identity, MessageRouter, WebSocketConnection, WebSocketDisconnect, WebSocketHub, WSEnvelope
 from quart_wshub.testing import WebSocketClient, connect
 from tests.unit.memory import assert_open, make_app
 
@@ -117,4 +117,51 @@ async def test_a_token_that_is_none_is_invalid_data_and_not_echoed(
     assert answer["data"]["code"] == "invalid_data"
     assert [detail["loc"] for detail in answer["data"]["details"]] == [["token"]]
     assert SECRET not in str(answer)
+    assert caplog.records == []
+
+
+async def test_a_client_that_refreshes_when_it_is_told_to_stays(
+    messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock
+) -> None:
+    began = datetime.now(UTC)
+
+    async def resolver(token: str) -> Identity:
+        await trio.lowlevel.checkpoint()
+        return Identity("ann", expires_at=began + timedelta(seconds=int(token)))
+
+    app = make_app(messages, hub, resolver=resolver, WS_HELLO=False, WS_HEARTBEAT_TIMEOUT_SECONDS=1e6)
+    async with connect(app, token="100") as client:
+        for token in (200, 300):
+            told = await client.expect("auth.expiring")
+            assert told.data == {"expires_at": (began + timedelta(seconds=token - 100)).isoformat()}
+            await client.send_json({"type": "auth.refresh", "data": {"token": str(token)}, "request_id": "r"})
+            await client.expect("auth.refresh.reply")
+        start = trio.current_time()
+        gone = await client.closed()
+    assert (gone.code, gone.reason) == (4401, "token expired")
+    assert trio.current_time() - start == pytest.approx(130, abs=1)  # the notice comes 30 seconds before
+
+
+@pytest.mark.parametrize("answer", ["later", "bob", "expired"])
+async def test_a_revocation_overtakes_a_refresh(
+    messages: MessageRouter, hub: WebSocketHub, caplog: pytest.LogCaptureFixture, answer: str
+) -> None:
+    asked = trio.Event()
+    gate = trio.Event()
+
+    async def slow_resolver(token: str) -> str | Identity | None:
+        if token == "slow":
+            asked.set()
+            await gate.wait()
+            return await resolver(answer)
+        return await resolver(token)
+
+    async with connect(make_app(messages, hub, resolver=slow_resolver, WS_HELLO=False), token="ann") as client:
+        await client.send_json({"type": "auth.refresh", "data": {"token": "slow"}, "request_id": "r"})
+        await asked.wait()
+        assert await hub.revoke("ann") == 1
+        gate.set()
+        with pytest.raises(WebSocketDisconnect) as gone:
+            await client.receive()
+    assert (gone.value.code, gone.value.reason) == (4401, "token revoked")
     assert caplog.records == []
