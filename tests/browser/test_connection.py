@@ -170,14 +170,16 @@ def test_a_network_that_is_cut_and_comes_back(open_tab: OpenTab) -> None:
     ada, grace = open_tab("Ada"), open_tab("Grace")
     ada.say("Before")
     expect(grace.messages).to_have_text(["Before"])
+    grace.page.clock.install()
     # Chromium then holds back what goes over open WebSockets, in both directions, and closes none.
     grace.page.context.set_offline(True)
     expect(grace.state).to_have_text("Reconnecting…")
     expect(ada.log).to_contain_text("Grace left")
+    grace.page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     ada.say("Is she gone?")
     grace.say("I am in a tunnel")
     expect(grace.unsent).to_have_text(["I am in a tunnel"])
-    grace.page.context.set_offline(False)
+    grace.page.context.set_offline(False)  # which the browser tells the page: it does not wait for its timer
     expect(grace.state).to_have_text("Connected")
     expect(ada.messages).to_have_text(["Before", "Is she gone?", "I am in a tunnel"])
     expect(grace.log).to_contain_text(MISSED)
@@ -209,6 +211,9 @@ def test_a_hidden_tab_counts_what_is_unread_until_it_is_shown(open_tab: OpenTab)
     expect(grace.messages).to_have_text(["Psst"])
     expect(grace.page).to_have_title("(1) lobby · Chat")
     expect(grace.room("lobby")).to_have_accessible_name("lobby 2 here joined 1 unread")
+    grace.say("What?")  # one's own words are read
+    expect(grace.messages).to_have_text(["Psst", "What?"])
+    expect(grace.page).to_have_title("(1) lobby · Chat")
     show(grace, "visible")
     expect(grace.page).to_have_title("lobby · Chat")
     assert len(grace.sockets) == 1

@@ -34,6 +34,7 @@ hub.on("statechange", (change) => {
 function opened() {
   view.hideNotice();
   view.hideOutage();
+  for (const room of session.rooms) if (!hub.topics.includes(topicOf(room))) join(room);
   lookAround();
 }
 
@@ -233,8 +234,11 @@ function render() {
 
 function start() {
   view.showChat(session.name);
+  connect();
+}
+
+function connect() {
   hub.connect().catch(() => {}); // the state tells
-  for (const room of session.rooms) join(room);
 }
 
 async function logIn() {
@@ -272,9 +276,8 @@ $("logout").addEventListener("click", () => logOut());
 $("leave").addEventListener("click", () => leave(current));
 $("newer").addEventListener("click", () => logView.scrollDown(rooms.get(current).log));
 $("notice-close").addEventListener("click", view.hideNotice);
-for (const button of [$("notice-retry"), $("outage-retry")]) {
-  button.addEventListener("click", () => hub.connect().catch(() => {}));
-}
+$("notice-retry").addEventListener("click", connect);
+$("outage-retry").addEventListener("click", connect);
 $("panel-toggle").addEventListener("click", () => view.showPanel(!view.isPanelOpen()));
 $("shade").addEventListener("click", () => view.showPanel(false));
 document.addEventListener("keydown", (event) => event.key === "Escape" && view.showPanel(false));

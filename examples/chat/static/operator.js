@@ -94,8 +94,8 @@ const tabs = (count) => `${count} ${count === 1 ? "tab" : "tabs"}`;
 const disconnect = (name) => act("disconnect", { name }, ({ closed }) => `Disconnected ${name} (${tabs(closed)}).`);
 
 async function revoke(name) {
-  const title = `Revoke the login of ${name}?`;
-  if (!(await confirmed(title, `All tabs of ${name} land on the login page, wherever they are.`, "Revoke login"))) return;
+  const what = `All tabs of ${name} land on the login page, wherever they are.`;
+  if (!(await confirmed(`Revoke the login of ${name}?`, what, "Revoke login"))) return;
   await act("revoke", { name }, ({ closed }) => `The login of ${name} is revoked (${tabs(closed)}).`);
 }
 
