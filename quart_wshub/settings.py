@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 __all__ = ["WebSocketSettings"]
@@ -44,7 +44,7 @@ class WebSocketSettings(BaseSettings):
     WS_HEARTBEAT_SECONDS: Seconds = 30.0
     """Time between two application pings."""
 
-    WS_HEARTBEAT_TIMEOUT_SECONDS: Seconds = 60.0
+    WS_HEARTBEAT_TIMEOUT_SECONDS: Annotated[Seconds, Field(validate_default=True)] = 60.0
     """A peer silent for so long is closed with 4408; must be more than `WS_HEARTBEAT_SECONDS`."""
 
     WS_MAX_CONNECTIONS_PER_USER: Count = 5
@@ -128,12 +128,13 @@ class WebSocketSettings(BaseSettings):
                 raise ValueError(msg)
         return tuple(origin.lower() for origin in origins)
 
-    @model_validator(mode="after")
-    def _check_heartbeat(self) -> Self:
-        if self.WS_HEARTBEAT_TIMEOUT_SECONDS <= self.WS_HEARTBEAT_SECONDS:
-            msg = (
-                f"WS_HEARTBEAT_TIMEOUT_SECONDS={self.WS_HEARTBEAT_TIMEOUT_SECONDS:g} must be greater than "
-                f"WS_HEARTBEAT_SECONDS={self.WS_HEARTBEAT_SECONDS:g}"
-            )
+    # Of this field, and not of the whole model: the error of a model shows everything that was set, an app's secrets
+    # included.
+    @field_validator("WS_HEARTBEAT_TIMEOUT_SECONDS")
+    @classmethod
+    def _check_heartbeat(cls, timeout: float, info: ValidationInfo) -> float:
+        interval = info.data.get("WS_HEARTBEAT_SECONDS")
+        if interval is not None and timeout <= interval:
+            msg = f"WS_HEARTBEAT_TIMEOUT_SECONDS={timeout:g} must be greater than WS_HEARTBEAT_SECONDS={interval:g}"
             raise ValueError(msg)
-        return self
+        return timeout

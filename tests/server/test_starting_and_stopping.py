@@ -41,6 +41,7 @@ def test_a_bad_setting_fails_at_start_and_is_named(name: str, value: str) -> Non
     assert value in log
 
 
+@pytest.mark.wall_time
 @pytest.mark.parametrize("transport", ["auto", "asgi"])
 class TestSigterm:
     GRACE = ("--graceful-timeout", "1")

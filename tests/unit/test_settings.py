@@ -128,6 +128,21 @@ def test_the_heartbeat_timeout_must_be_more_than_the_heartbeat(beat: float, time
     assert expected in str(info.value)
 
 
+def test_the_default_timeout_must_be_more_than_the_heartbeat_too() -> None:
+    with pytest.raises(ValidationError, match="WS_HEARTBEAT_TIMEOUT_SECONDS=60 must be greater"):
+        WebSocketSettings(WS_HEARTBEAT_SECONDS=60)
+
+
+def test_the_error_shows_nothing_else_that_was_set() -> None:
+    class Settings(WebSocketSettings):
+        DATABASE_URL: str
+
+    with pytest.raises(ValidationError) as info:
+        Settings(WS_HEARTBEAT_SECONDS=90, DATABASE_URL="postgres://app:hunter2@db")
+
+    assert "hunter2" not in str(info.value)
+
+
 def test_the_heartbeat_timeout_may_be_just_more_than_the_heartbeat() -> None:
     settings = WebSocketSettings(WS_HEARTBEAT_SECONDS=30, WS_HEARTBEAT_TIMEOUT_SECONDS=30.001)
 
