@@ -29,7 +29,8 @@ from quart_wshub.errors import (
     WebSocketDisconnect,
     WSHubError,
 )
-from quart_wshub.hub import HubStatistics, WebSocketHub
+from quart_wshub.hub import WebSocketHub
+from quart_wshub.hub_statistics import HubStatistics
 from quart_wshub.jwt_auth import JWTUtils, jwt_bearer_resolver
 from quart_wshub.lifecycle import Handler
 from quart_wshub.messages.route import Route, Sent

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -16,6 +14,7 @@ from quart_wshub.cluster.node import Cluster
 from quart_wshub.cluster.node_ids import make_connection_id
 from quart_wshub.cluster.view import ClusterView
 from quart_wshub.connection import EndingKind, WebSocketConnection
+from quart_wshub.drain import Drain
 from quart_wshub.errors import (
     BrokerUnavailableError,
     ConfigurationError,
@@ -29,6 +28,7 @@ from quart_wshub.farewells import Farewells
 from quart_wshub.frame import Frame
 from quart_wshub.frozen import FrozenMapping
 from quart_wshub.holds import Holds
+from quart_wshub.hub_statistics import HubStatistics
 from quart_wshub.registry import Registry
 from quart_wshub.requests import ask
 from quart_wshub.revocations import Revocations
@@ -39,38 +39,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from quart_wshub.auth import UserId
-    from quart_wshub.broker.base import Broker, BrokerStatistics
+    from quart_wshub.broker.base import Broker
     from quart_wshub.cluster.channels import Audience
     from quart_wshub.cluster.queries import Asked
     from quart_wshub.envelope import WSEnvelope
 
-__all__ = ["HubStatistics", "WebSocketHub"]
-
-MIN_DRAIN_BATCH = 50
-DRAIN_BATCHES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class HubStatistics:
-    """A snapshot of one hub since it was made.
-
-    Attributes:
-        connections, users, topics: now.
-        accepted: connections registered so far.
-        publications: calls to `send_to`, `broadcast`, and entries of `send_many`, so far.
-        deliveries: sockets that accepted a publication, so far.
-        closed: how many connections ended, by close code.
-        broker: how the broker goes; `None` where there is none.
-    """
-
-    connections: int
-    users: int
-    topics: int
-    accepted: int
-    publications: int
-    deliveries: int
-    closed: Mapping[int, int]
-    broker: BrokerStatistics | None = None
+__all__ = ["WebSocketHub"]
 
 
 class WebSocketHub:
@@ -106,11 +80,8 @@ class WebSocketHub:
         self._cluster_view = ClusterView(self._registry, self._cluster)
         self._accepted = self._publications = self._deliveries = 0
         self._closed: Counter[int] = Counter()
-        self._slots = 0
-        self._vacant = trio.Event()
-        self._vacant.set()
         self._farewells = Farewells()
-        self._drain_deadline: float | None = None
+        self._drain = Drain(self._registry, self._farewells)
 
     @property
     def registry(self) -> Registry[WebSocketConnection]:
@@ -428,34 +399,17 @@ class WebSocketHub:
 
         Cancellation leaves the hub draining, and the connections that were not yet told open.
         """
-        deadline = trio.current_time() + timeout
-        self._drain_deadline = deadline if self._drain_deadline is None else min(self._drain_deadline, deadline)
-        self._farewells.end_by(self._drain_deadline)
-        everyone = list(self._registry.everyone())
-        size = max(MIN_DRAIN_BATCH, math.ceil(len(everyone) / DRAIN_BATCHES))
-        for start in range(0, len(everyone), size):
-            if start:
-                await trio.sleep(timeout / 2 / DRAIN_BATCHES)
-            for connection in everyone[start : start + size]:
-                self._send_away(connection)
-        with trio.move_on_at(deadline):
-            await self._vacant.wait()
-        await trio.lowlevel.checkpoint()
-        return len(everyone)
+        return await self._drain.run(timeout)
 
     @property
     def draining(self) -> bool:
         """Whether `drain` was called, and new handshakes are refused."""
-        return self._drain_deadline is not None
+        return self._drain.has_begun
 
     @property
     def ready(self) -> bool:
         """Whether a load balancer should send new clients here: not draining, and other nodes, if any, are reached."""
         return not self.draining and (self._cluster is None or self._cluster.ready)
-
-    def _send_away(self, connection: WebSocketConnection) -> None:
-        assert self._drain_deadline is not None
-        connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.SERVER_CLOSED, deadline=self._drain_deadline)
 
     # For the runtime
 
@@ -485,18 +439,11 @@ class WebSocketHub:
 
     def take_slot(self, limit: int | None) -> bool:
         """Count one more socket, from the start of its handshake to its very end; `False` when there is no room."""
-        if self.draining or (limit is not None and self._slots >= limit):
-            return False
-        self._slots += 1
-        if self._vacant.is_set():
-            self._vacant = trio.Event()
-        return True
+        return self._drain.take_slot(limit)
 
     def free_slot(self) -> None:
         """Give back what `take_slot` took."""
-        self._slots -= 1
-        if not self._slots:
-            self._vacant.set()
+        self._drain.free_slot()
 
     def register(self, connection: WebSocketConnection) -> None:
         """Enter a connection, and evict the user's oldest where there are too many; waits for nobody."""
@@ -510,7 +457,7 @@ class WebSocketHub:
         if self._cluster is not None:
             self._cluster.joined(connection.user_id)
         if self.draining:
-            self._send_away(connection)
+            self._drain.send_away(connection)
 
     def _count_closed(self, connection: WebSocketConnection) -> None:
         assert connection.ending is not None

@@ -41,7 +41,7 @@ LAYERS = (
         "batch cluster.answers cluster.complaints cluster.confirmations cluster.gaps cluster.interests cluster.limit "
         "cluster.node cluster.queries cluster.requests cluster.view connection description.asyncapi "
         "description.asyncapi_messages description.catalog description.schemas description.type_expressions "
-        "description.typescript expiry failures fan_out farewells handshake hub inbox lifecycle "
+        "description.typescript drain expiry failures fan_out farewells handshake hub hub_statistics inbox lifecycle "
         "messages.builtin_routes messages.dispatch messages.failures messages.hooks messages.replies messages.route "
         "messages.router messages.signature messages.topic_policy outbox pacing requests websocket",
     ),

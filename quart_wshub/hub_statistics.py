@@ -1,0 +1,36 @@
+"""`HubStatistics`: what a hub counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from quart_wshub.broker.base import BrokerStatistics
+
+__all__ = ["HubStatistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class HubStatistics:
+    """A snapshot of one hub since it was made.
+
+    Attributes:
+        connections, users, topics: now.
+        accepted: connections registered so far.
+        publications: calls to `send_to`, `broadcast`, and entries of `send_many`, so far.
+        deliveries: sockets that accepted a publication, so far.
+        closed: how many connections ended, by close code.
+        broker: how the broker goes; `None` where there is none.
+    """
+
+    connections: int
+    users: int
+    topics: int
+    accepted: int
+    publications: int
+    deliveries: int
+    closed: Mapping[int, int]
+    broker: BrokerStatistics | None = None
