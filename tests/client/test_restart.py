@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
+import pytest
+
 from tests.client.serving import reusable_port, serve
 from tests.harness.http import get
 from tests.harness.node import NODE, node_environment
@@ -50,6 +52,7 @@ def largest_share(moments: list[float]) -> float:
     return most / len(moments)
 
 
+@pytest.mark.wall_time
 def test_all_come_back_spread_out_with_their_topics_and_nothing_lost() -> None:
     port = reusable_port()
     arguments = {

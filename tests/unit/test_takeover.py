@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,7 @@ from tests.unit.memory import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
 Event = dict[str, Any]
 
@@ -279,6 +280,12 @@ def test_the_takeover_is_found_in_the_scope() -> None:
 # Servers without Trio
 
 
+def run_on_asyncio(serving: Coroutine[Any, Any, None]) -> None:
+    # In a thread of its own: the browser tests' driver may have left a loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, serving).result()
+
+
 def test_without_trio_the_app_fails_at_start_and_says_what_to_run() -> None:
     app = QuartTrio(__name__)
     install(app, "/ws")
@@ -290,7 +297,7 @@ def test_without_trio_the_app_fails_at_start_and_says_what_to_run() -> None:
     async def send(event: Event) -> None:
         sent.append(event)
 
-    asyncio.run(serve(app, {"type": "lifespan", "asgi": {}}, receive, send))
+    run_on_asyncio(serve(app, {"type": "lifespan", "asgi": {}}, receive, send))
 
     [event] = sent
     assert event["type"] == "lifespan.startup.failed"
@@ -305,7 +312,7 @@ def test_without_trio_a_socket_is_refused_with_what_to_run() -> None:
         raise AssertionError
 
     with pytest.raises(ConfigurationError, match="hypercorn -k trio module:app"):
-        asyncio.run(serve(app, websocket_scope(), unused, unused))
+        run_on_asyncio(serve(app, websocket_scope(), unused, unused))
 
 
 async def test_with_trio_the_app_starts_as_ever() -> None:
