@@ -31,6 +31,9 @@ WINDOW = 0.2
 LARGEST_SHARE = 0.25
 """Of all clients in one window. Even spreading over the jitter would be a tenth."""
 
+LARGEST_SHARE_OF_RETRIES = 0.4
+"""Those who came too early spread over their second delay, which is at most a second: even spreading would be a fifth."""
+
 
 def read(output: IO[str]) -> list[Any]:
     output.seek(0)
@@ -90,7 +93,7 @@ def test_all_come_back_spread_out_with_their_topics_and_nothing_lost() -> None:
     # Spread out
     delays = [(life["tries"][0] - life["outages"][0]["at"]) / 1000 for life in lives]
     assert largest_share(delays) <= LARGEST_SHARE
-    assert largest_share([life["tries"][-1] / 1000 for life in lives]) <= LARGEST_SHARE
+    assert largest_share([life["tries"][-1] / 1000 for life in lives]) <= LARGEST_SHARE_OF_RETRIES
     assert max(delays) - min(delays) >= RESTART_JITTER / 2
 
     # With their topics, and with nothing lost or doubled
