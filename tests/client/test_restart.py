@@ -32,7 +32,7 @@ LARGEST_SHARE = 0.25
 """Of all clients in one window. Even spreading over the jitter would be a tenth."""
 
 LARGEST_SHARE_OF_RETRIES = 0.4
-"""Those who came too early spread over their second delay, which is at most a second: even spreading would be a fifth."""
+"""Those who came too early spread over their second delay, of at most a second: even spreading would be a fifth."""
 
 
 def read(output: IO[str]) -> list[Any]:
