@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quart_wshub.broker.redis import RedisBroker
 from tests.contract_broker import eventually, running
 from tests.harness.redis import run_redis
+
+if TYPE_CHECKING:
+    from quart_wshub.broker.base import Broker
 
 DOCUMENTED = re.search(
     r"\*\*ACL\*\*.*?((?:`\+[^`]*`))", Path(__file__).parents[2].joinpath("docs/broker.md").read_text(), re.DOTALL
 )
 
 
-async def knows(broker: RedisBroker, nodes: set[str]) -> bool:
+async def knows(broker: Broker, nodes: set[str]) -> bool:
     return await broker.nodes() == nodes
 
 
