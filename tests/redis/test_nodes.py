@@ -259,14 +259,23 @@ def test_a_node_that_starts_before_redis_joins_when_redis_comes() -> None:
 
 def test_the_workers_of_one_server_are_one_hub() -> None:
     with run_redis() as redis, run_node(redis, "-w", "2") as server, ExitStack() as stack:
+        poll(lambda: redis.command("ZCARD", "{wshub}:nodes"), until=lambda reply: b"2" in reply, timeout=20)
         clients: list[ClientConnection] = []
         homes: set[str] = set()
-        while len(homes) < 2:
-            client = stack.enter_context(connect(server, "/ws", token=f"user {len(clients)}", hello=True))
-            homes.add(drain_hello(client)["data"]["connection_id"][:13])
+
+        def come(number: int) -> tuple[ClientConnection, str]:
+            client = stack.enter_context(connect(server, "/ws", token=f"user {number}", hello=True))
+            home = drain_hello(client)["data"]["connection_id"][:13]
             subscribe(client, "room")
-            clients.append(client)
-            assert len(clients) < 100
+            return client, home
+
+        # Several at a time: of those who come one by one an idle worker may take every one.
+        with ThreadPoolExecutor(8) as pool:
+            while len(homes) < 2:
+                assert len(clients) < 200
+                for client, home in pool.map(come, range(len(clients), len(clients) + 8)):
+                    clients.append(client)
+                    homes.add(home)
 
         assert poll(lambda: cluster(server)["connections"], until=lambda count: count == len(clients))
         clients[0].send(envelope("chat.message", room="room", text="hi"))
