@@ -424,6 +424,11 @@ class WebSocketHub:
         else:
             await self._cluster.run(task_status=task_status)
 
+    async def broker_connected(self, seconds: float) -> None:
+        """Wait for the broker that `run_broker` runs, but no longer than this. Without a broker it returns at once."""
+        if self._cluster is not None:
+            await self._cluster.connected(seconds)
+
     async def stop_broker(self) -> None:
         """End `run_broker`, and wait for its end. Idempotent."""
         if self._cluster is not None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_with_app"]
 
+START_SECONDS = 2.0
+"""How long the app's start waits for the broker. Who connects before it is there is told of a gap for nothing."""
+
 
 def run_with_app(blueprint: Blueprint, hub: WebSocketHub) -> None:
     """Have the hub's broker run in the app's lifespan; several blueprints may share a hub."""
@@ -21,6 +24,7 @@ def run_with_app(blueprint: Blueprint, hub: WebSocketHub) -> None:
     async def start() -> None:
         app = cast("QuartTrio", current_app)
         await app.nursery.start(hub.run_broker)
+        await hub.broker_connected(START_SECONDS)
 
     # Shutting down, Quart-Trio waits up to five seconds for what runs in the app's nursery.
     blueprint.before_app_serving(start)

@@ -314,6 +314,11 @@ class Cluster:
             # Raised, it would end the app's lifespan while the server goes on.
             log.error("the hub's broker has failed: other nodes are not reached any more", exc_info=failure)
 
+    async def connected(self, seconds: float) -> None:
+        """Wait until what other nodes send arrives here, but no longer than this."""
+        with trio.move_on_after(seconds):
+            await self._broker.listening(ALL)
+
     async def stop(self) -> None:
         """End `run`, and wait for its end. Idempotent."""
         if self._nursery is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
@@ -45,6 +46,28 @@ def app_of(*hubs: WebSocketHub, ready_path: str | None = None) -> QuartTrio:
         )
         app.register_blueprint(blueprint, url_prefix=f"/{number}")
     return app
+
+
+class SlowBroker(MemoryBroker):
+    """Takes a second to be there, or longer than anybody waits."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    async def listening(self, channel: str) -> bool:
+        await trio.sleep(self._seconds)
+        return await super().listening(channel)
+
+
+@pytest.mark.parametrize(("seconds", "waited"), [(1.0, 1.0), (60.0, 2.0)])
+async def test_the_app_starts_when_the_broker_is_there_but_waits_for_it_no_longer_than_two_seconds(
+    autojump_clock: trio.testing.MockClock, seconds: float, waited: float
+) -> None:
+    began = trio.current_time()
+
+    async with app_of(WebSocketHub(broker=SlowBroker(seconds))).test_app():
+        assert trio.current_time() - began == waited
 
 
 async def test_the_broker_runs_with_the_app_and_once_for_all_blueprints_of_a_hub() -> None:
