@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -429,3 +430,18 @@ async def test_a_new_connection_in_a_flood_to_everyone_gets_all_that_is_publishe
         await trio.sleep(0.05)
 
     assert await wire_of(newcomer) == wire(*[f"news.{n}" for n in range(5, 10)])
+
+
+async def test_what_is_published_while_the_same_sockets_are_served_is_joined_and_comes_after() -> None:
+    hub = WebSocketHub()
+    connections = await join_many(hub)
+
+    async with flood_ready(hub), trio.open_nursery() as nursery:
+        nursery.start_soon(partial(hub.broadcast, WSEnvelope(type="first"), topic="news"))
+        await until_under_way(connections)
+        for number in range(3):
+            await hub.broadcast(WSEnvelope(type=f"then.{number}"), topic="news")
+
+    for connection in (connections[0], connections[-1]):
+        pieces = await delivered(connection)
+        assert [piece.wire for piece in pieces] == [wire("first"), wire("then.0", "then.1", "then.2")]
