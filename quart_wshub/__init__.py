@@ -1,14 +1,21 @@
 """An authenticated WebSocket hub for Quart apps on Trio."""
 
-from quart_wshub.auth import BearerResolver, Identity, UserId
-from quart_wshub.blueprint import make_websocket_blueprint
+from quart_wshub.auth.identity import BearerResolver, Identity, UserId
+from quart_wshub.auth.jwt import JWTUtils, jwt_bearer_resolver
 from quart_wshub.broker.base import BrokerStatistics
-from quart_wshub.close_codes import CloseCode
 from quart_wshub.cluster.view import ClusterAnswer, ClusterView
-from quart_wshub.connection import ConnectionStatistics, WebSocketConnection
-from quart_wshub.envelope import WSEnvelope
-from quart_wshub.error_codes import ErrorCode
-from quart_wshub.errors import (
+from quart_wshub.connection.lifecycle import Handler
+from quart_wshub.connection.session import ConnectionStatistics, WebSocketConnection
+from quart_wshub.connection.websocket import WebSocket
+from quart_wshub.hub.statistics import HubStatistics
+from quart_wshub.hub.websocket_hub import WebSocketHub
+from quart_wshub.messages.route import Route, Sent
+from quart_wshub.messages.router import MessageRouter
+from quart_wshub.messages.topic_policy import SubscribePolicy
+from quart_wshub.protocol.close_codes import CloseCode
+from quart_wshub.protocol.envelope import WSEnvelope
+from quart_wshub.protocol.error_codes import ErrorCode
+from quart_wshub.protocol.errors import (
     BrokerUnavailableError,
     ConfigurationError,
     InvalidEnvelopeError,
@@ -29,15 +36,8 @@ from quart_wshub.errors import (
     WebSocketDisconnect,
     WSHubError,
 )
-from quart_wshub.hub import WebSocketHub
-from quart_wshub.hub_statistics import HubStatistics
-from quart_wshub.jwt_auth import JWTUtils, jwt_bearer_resolver
-from quart_wshub.lifecycle import Handler
-from quart_wshub.messages.route import Route, Sent
-from quart_wshub.messages.router import MessageRouter
-from quart_wshub.messages.topic_policy import SubscribePolicy
 from quart_wshub.settings import WebSocketSettings
-from quart_wshub.websocket import WebSocket
+from quart_wshub.web.blueprint import make_websocket_blueprint
 
 __all__ = [
     "BearerResolver",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from quart_wshub.cli import main
+from quart_wshub.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,18 +22,18 @@ from urllib.parse import quote, urlsplit
 import trio
 from pydantic_core import to_json
 
-from quart_wshub.auth import utc_now
-from quart_wshub.blueprint import WALL_CLOCK
-from quart_wshub.close_codes import ABNORMAL_CLOSURE, CloseCode
-from quart_wshub.envelope import BACKGROUND_TYPES, WSEnvelope, loads
-from quart_wshub.errors import WebSocketDisconnect, WSHubError
+from quart_wshub.auth.identity import utc_now
+from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE, CloseCode
+from quart_wshub.protocol.envelope import BACKGROUND_TYPES, WSEnvelope, loads
+from quart_wshub.protocol.errors import WebSocketDisconnect, WSHubError
+from quart_wshub.web.blueprint import WALL_CLOCK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from quart import Quart
 
-    from quart_wshub.auth import WallClock
+    from quart_wshub.auth.identity import WallClock
 
 __all__ = ["HandshakeRejected", "WebSocketClient", "connect"]
 

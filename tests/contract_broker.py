@@ -15,7 +15,7 @@ import trio
 import trio.lowlevel
 from trio.testing import assert_checkpoints
 
-from quart_wshub.errors import BrokerUnavailableError, UsageError
+from quart_wshub.protocol.errors import BrokerUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,8 +15,8 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from quart_wshub.errors import MessageTooBigError, WebSocketDisconnect
-from quart_wshub.frame import Frame
+from quart_wshub.protocol.errors import MessageTooBigError, WebSocketDisconnect
+from quart_wshub.protocol.frame import Frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from quart_wshub.broker.base import BrokerStatistics, Receipt
-from quart_wshub.errors import BrokerUnavailableError, ConfigurationError, UsageError
+from quart_wshub.protocol.errors import BrokerUnavailableError, ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from quart_wshub.broker.base import BrokerListener

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from quart_wshub.cluster.channels import has_utf8_form
-from quart_wshub.envelope import WSEnvelope
-from quart_wshub.frame import Frame
+from quart_wshub.protocol.envelope import WSEnvelope
+from quart_wshub.protocol.frame import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from quart_wshub.cluster.channels import Audience
-    from quart_wshub.connection import WebSocketConnection
-    from quart_wshub.fan_out import FanOut
-    from quart_wshub.registry import Registry
+    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.delivery.fan_out import FanOut
+    from quart_wshub.delivery.registry import Registry
 
 __all__ = ["GapNotices", "affected"]
 

@@ -14,7 +14,7 @@ from quart_wshub.cluster.channels import ALL, channel_of, node_channel
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
 
-    from quart_wshub.auth import UserId
+    from quart_wshub.auth.identity import UserId
     from quart_wshub.broker.base import Broker
     from quart_wshub.cluster.channels import Audience
 

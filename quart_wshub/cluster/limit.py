@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from quart_wshub.close_codes import CloseCode
 from quart_wshub.cluster.channels import node_channel, user_channel
-from quart_wshub.cluster.queries import ANSWER_SECONDS
+from quart_wshub.cluster.inquiries import ANSWER_SECONDS
 from quart_wshub.cluster.wire import NO_ANSWER_WANTED, CloseConnection, ListSockets, encode_control
-from quart_wshub.connection import EndingKind
-from quart_wshub.errors import BrokerUnavailableError
+from quart_wshub.connection.session import EndingKind
+from quart_wshub.protocol.close_codes import CloseCode
+from quart_wshub.protocol.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from quart_wshub.auth import UserId
+    from quart_wshub.auth.identity import UserId
     from quart_wshub.broker.base import Broker
-    from quart_wshub.cluster.queries import Answers, Inquiries
-    from quart_wshub.connection import WebSocketConnection
-    from quart_wshub.registry import Registry
+    from quart_wshub.cluster.inquiries import Answers, Inquiries
+    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.delivery.registry import Registry
 
 __all__ = ["ClusterLimit", "Socket", "beyond", "sockets_of"]
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from quart_wshub.cluster.channels import ALL, parse_user_key, topic_channel
-from quart_wshub.cluster.queries import ANSWER_SECONDS, Answers
+from quart_wshub.cluster.inquiries import ANSWER_SECONDS, Answers
 from quart_wshub.cluster.wire import CountConnections, CountTopic, ListUsers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from quart_wshub.auth import UserId
-    from quart_wshub.cluster.node import Cluster
+    from quart_wshub.auth.identity import UserId
+    from quart_wshub.cluster.cluster import Cluster
     from quart_wshub.cluster.wire import Question
-    from quart_wshub.connection import WebSocketConnection
-    from quart_wshub.registry import Registry
+    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.delivery.registry import Registry
 
 __all__ = ["ClusterAnswer", "ClusterView"]
 

@@ -19,9 +19,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from quart_wshub.close_codes import CloseCode, validate_close
 from quart_wshub.cluster.channels import parse_user_key
 from quart_wshub.cluster.node_ids import NODE_DIGITS, is_node_id
+from quart_wshub.protocol.close_codes import CloseCode, validate_close
 
 __all__ = [
     "NO_ANSWER_WANTED",

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from quart_wshub.close_codes import CloseCode
+from quart_wshub.auth.credentials import BEARER
 from quart_wshub.description.asyncapi_messages import CHANNEL, MessageWriter
 from quart_wshub.description.catalog import make_catalog
-from quart_wshub.tokens import BEARER
+from quart_wshub.protocol.close_codes import CloseCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from quart_wshub.description.builtin_messages import EmptyData, ErrorData, ExpiringData, GapData, HelloData
-from quart_wshub.envelope import REPLY_SUFFIX
-from quart_wshub.error_codes import ErrorCode
 from quart_wshub.messages.builtin_routes import BUILTIN_ROUTES
+from quart_wshub.protocol.envelope import REPLY_SUFFIX
+from quart_wshub.protocol.error_codes import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, Field, SecretStr
 
-from quart_wshub.auth import BearerResolver, Identity, ResolverError, resolve
-from quart_wshub.close_codes import CloseCode
-from quart_wshub.connection import EndingKind, WebSocketConnection
-from quart_wshub.error_codes import ErrorCode
-from quart_wshub.errors import MessageError, TopicLimitError
-from quart_wshub.handshake import describe_failure
-from quart_wshub.messages.failures import internal_error
+from quart_wshub.auth.handshake import describe_failure
+from quart_wshub.auth.identity import BearerResolver, Identity, ResolverError, resolve
+from quart_wshub.connection.session import EndingKind, WebSocketConnection
+from quart_wshub.messages.error_answers import internal_error
 from quart_wshub.messages.route import BoundRoute, Route
 from quart_wshub.messages.topic_policy import PolicyError, TopicPolicies, is_allowed
+from quart_wshub.protocol.close_codes import CloseCode
+from quart_wshub.protocol.error_codes import ErrorCode
+from quart_wshub.protocol.errors import MessageError, TopicLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from quart_wshub.hub import WebSocketHub
+    from quart_wshub.hub.websocket_hub import WebSocketHub
     from quart_wshub.messages.signature import Invoke
     from quart_wshub.settings import WebSocketSettings
 

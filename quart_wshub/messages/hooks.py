@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
-from quart_wshub.connection import WebSocketConnection
-from quart_wshub.errors import ConfigurationError, MessageError, WebSocketDisconnect
-from quart_wshub.hub import WebSocketHub
+from quart_wshub.connection.session import WebSocketConnection
+from quart_wshub.hub.websocket_hub import WebSocketHub
 from quart_wshub.messages.signature import require_callable, show
+from quart_wshub.protocol.errors import ConfigurationError, MessageError, WebSocketDisconnect
 
 __all__ = ["BinaryHandler", "ConnectHook", "DisconnectHook", "ErrorHook", "Hooks"]
 

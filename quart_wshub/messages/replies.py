@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from quart_wshub.envelope import REPLY_SUFFIX
-from quart_wshub.frame import Frame
+from quart_wshub.protocol.envelope import REPLY_SUFFIX
+from quart_wshub.protocol.frame import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from quart_wshub.envelope import is_reserved
-from quart_wshub.errors import ConfigurationError
 from quart_wshub.messages.replies import reply_frame, reply_start
 from quart_wshub.messages.signature import description_of, read_signature, show
+from quart_wshub.protocol.envelope import is_reserved
+from quart_wshub.protocol.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from quart_wshub.frame import Frame
     from quart_wshub.messages.signature import Invoke
+    from quart_wshub.protocol.frame import Frame
 
 __all__ = ["BoundRoute", "Route", "Sent", "check_type", "make_route"]
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from pydantic import BaseModel
 
 from quart_wshub.description.asyncapi import asyncapi
-from quart_wshub.errors import ConfigurationError
 from quart_wshub.messages.builtin_routes import BuiltIns
-from quart_wshub.messages.dispatch import Dispatcher, Plan
+from quart_wshub.messages.dispatcher import Dispatcher, Plan
 from quart_wshub.messages.hooks import (
     BinaryHandler,
     ConnectHook,
@@ -25,15 +24,16 @@ from quart_wshub.messages.hooks import (
 from quart_wshub.messages.route import BoundRoute, Route, Sent, check_options, check_type, make_route
 from quart_wshub.messages.signature import show
 from quart_wshub.messages.topic_policy import SubscribePolicy, TopicPolicies
+from quart_wshub.protocol.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from quart_wshub.auth import BearerResolver
-    from quart_wshub.connection import WebSocketConnection
+    from quart_wshub.auth.identity import BearerResolver
+    from quart_wshub.connection.lifecycle import Handler
+    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.websocket import WebSocket
     from quart_wshub.description.asyncapi import AsyncAPIOptions
-    from quart_wshub.hub import WebSocketHub
-    from quart_wshub.lifecycle import Handler
+    from quart_wshub.hub.websocket_hub import WebSocketHub
     from quart_wshub.settings import WebSocketSettings
-    from quart_wshub.websocket import WebSocket
 
 __all__ = ["MessageRouter"]
 

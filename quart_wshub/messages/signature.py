@@ -17,11 +17,11 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, RootModel
 
-from quart_wshub.auth import is_async_callable
-from quart_wshub.connection import WebSocketConnection
-from quart_wshub.envelope import WSEnvelope
-from quart_wshub.errors import ConfigurationError
-from quart_wshub.hub import WebSocketHub
+from quart_wshub.auth.identity import is_async_callable
+from quart_wshub.connection.session import WebSocketConnection
+from quart_wshub.hub.websocket_hub import WebSocketHub
+from quart_wshub.protocol.envelope import WSEnvelope
+from quart_wshub.protocol.errors import ConfigurationError
 
 __all__ = ["Invoke", "Signature", "description_of", "read_signature", "require_callable", "show"]
 

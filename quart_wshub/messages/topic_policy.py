@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from quart_wshub.connection import WebSocketConnection
-from quart_wshub.errors import ConfigurationError, MessageError, WSHubError
+from quart_wshub.connection.session import WebSocketConnection
+from quart_wshub.protocol.errors import ConfigurationError, MessageError, WSHubError
 
 __all__ = ["PolicyError", "SubscribePolicy", "TopicPolicies", "is_allowed"]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import trio
 
-from quart_wshub.close_codes import ABNORMAL_CLOSURE
-from quart_wshub.errors import MessageTooBigError, WebSocketDisconnect
-from quart_wshub.frame import Frame, size_of
+from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.protocol.errors import MessageTooBigError, WebSocketDisconnect
+from quart_wshub.protocol.frame import Frame, size_of
 
 __all__ = ["AsgiTransport"]
 

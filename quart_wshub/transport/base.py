@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from quart_wshub.frame import Frame
+    from quart_wshub.protocol.frame import Frame
 
 __all__ = ["Transport"]
 

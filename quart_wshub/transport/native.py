@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.close_codes import ABNORMAL_CLOSURE
-from quart_wshub.errors import WebSocketDisconnect
-from quart_wshub.frame import CLOSE, Frame, encode_frame
+from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.protocol.errors import WebSocketDisconnect
+from quart_wshub.protocol.frame import CLOSE, Frame, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

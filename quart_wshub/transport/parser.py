@@ -21,15 +21,15 @@ try:
 except ImportError:  # a platform without the compiled module
     from websockets.utils import apply_mask
 
-from quart_wshub.close_codes import ABNORMAL_CLOSURE
-from quart_wshub.errors import (
+from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.protocol.errors import (
     InvalidTextError,
     MessageTooBigError,
     PeerError,
     ProtocolViolationError,
     WebSocketDisconnect,
 )
-from quart_wshub.frame import CLOSE, encode_frame
+from quart_wshub.protocol.frame import CLOSE, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

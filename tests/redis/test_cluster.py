@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from quart_wshub.broker.redis import RedisBroker
-from quart_wshub.broker.redis_cluster import slot_of
-from quart_wshub.errors import BrokerUnavailableError
+from quart_wshub.broker.redis.cluster import slot_of
+from quart_wshub.protocol.errors import BrokerUnavailableError
 from tests.contract_broker import BrokerContract, BrokerFactory, eventually, running
 from tests.harness.proxy import run_proxy
 from tests.redis.cluster import RedisCluster, run_cluster

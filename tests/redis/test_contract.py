@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from quart_wshub.broker.redis import RedisBroker
-from quart_wshub.errors import BrokerUnavailableError
+from quart_wshub.protocol.errors import BrokerUnavailableError
 from tests.contract_broker import BrokerContract, BrokerFactory, eventually, running
 from tests.harness.proxy import run_proxy
 from tests.harness.redis import run_redis

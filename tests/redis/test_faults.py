@@ -13,7 +13,7 @@ import trio
 import trio.lowlevel
 
 from quart_wshub.broker.redis import RedisBroker
-from quart_wshub.errors import BrokerUnavailableError
+from quart_wshub.protocol.errors import BrokerUnavailableError
 from tests.contract_broker import Node, eventually, knows, running
 from tests.harness.proxy import run_proxy
 from tests.harness.redis import run_redis
@@ -166,7 +166,7 @@ async def test_what_was_on_its_way_when_the_connection_broke_is_not_repeated_and
 async def test_gaps_in_more_channels_than_are_kept_track_of_are_told_to_everyone(
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quart_wshub.broker.redis_publisher.MAX_MARKERS", 3)
+    monkeypatch.setattr("quart_wshub.broker.redis.publisher.MAX_MARKERS", 3)
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy), make_broker(redis)) as (one, two):
         await two.listen("a", "b")
         await ready(one, two)

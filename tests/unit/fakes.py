@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.auth import Identity, UserId
-from quart_wshub.connection import WebSocketConnection
-from quart_wshub.errors import WebSocketDisconnect
-from quart_wshub.websocket import HandshakeInfo, WebSocket
+from quart_wshub.auth.identity import Identity, UserId
+from quart_wshub.connection.session import WebSocketConnection
+from quart_wshub.connection.websocket import HandshakeInfo, WebSocket
+from quart_wshub.protocol.errors import WebSocketDisconnect
 from tests.unit.memory import make_settings, websocket_scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from quart_wshub.frame import Frame
-    from quart_wshub.hub import WebSocketHub
+    from quart_wshub.hub.websocket_hub import WebSocketHub
+    from quart_wshub.protocol.frame import Frame
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
 

@@ -11,10 +11,10 @@ from quart_trio import QuartTrio
 from quart_wshub import Identity, MessageRouter, WebSocketHub, WebSocketSettings, make_websocket_blueprint
 
 if TYPE_CHECKING:
-    from quart_wshub.connection import WebSocketConnection
-    from quart_wshub.lifecycle import Handler
+    from quart_wshub.connection.lifecycle import Handler
+    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.websocket import WebSocket
     from quart_wshub.testing import WebSocketClient
-    from quart_wshub.websocket import WebSocket
 
 __all__ = [
     "assert_nothing_is_left",

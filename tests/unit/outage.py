@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quart_wshub.broker.memory import MemoryExchange
-from quart_wshub.errors import BrokerUnavailableError
+from quart_wshub.protocol.errors import BrokerUnavailableError
 
 __all__ = ["OutageExchange"]
 

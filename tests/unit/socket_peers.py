@@ -14,7 +14,7 @@ import trio
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 
-from quart_wshub.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
 from quart_wshub.transport.native import NativeTransport
 from quart_wshub.transport.parser import MessageParser
 from quart_wshub.transport.pipes import SocketPipe, StreamPipe
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from quart_wshub.frame import Frame as Outgoing
+    from quart_wshub.protocol.frame import Frame as Outgoing
     from quart_wshub.transport.base import Transport
     from quart_wshub.transport.pipes import Pipe
 

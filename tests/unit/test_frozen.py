@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from quart_wshub import CloseCode, WebSocketHub
-from quart_wshub.connection import EndingKind
+from quart_wshub.connection.session import EndingKind
 from quart_wshub.frozen import FrozenMapping
 from tests.unit.fakes import join
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from websockets.frames import Close
 
-from quart_wshub.close_codes import ABNORMAL_CLOSURE
-from quart_wshub.errors import PeerError, WebSocketDisconnect
+from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.protocol.errors import PeerError, WebSocketDisconnect
 from quart_wshub.transport.parser import MessageParser
 
 if TYPE_CHECKING:

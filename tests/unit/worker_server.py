@@ -9,7 +9,7 @@ import pytest
 import trio
 from hypercorn.trio.worker_context import WorkerContext
 
-from quart_wshub.transport.worker import Worker
+from quart_wshub.transport.hypercorn.shutdown import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from quart_wshub.drain import DRAIN_BATCHES, MIN_DRAIN_BATCH
+from quart_wshub.hub.drain import DRAIN_BATCHES, MIN_DRAIN_BATCH
 from tests.harness.clients import refused
 from tests.harness.http import get, post
 from tests.harness.polling import poll

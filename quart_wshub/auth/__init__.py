@@ -1,0 +1,1 @@
+"""From a handshake to an identity."""

@@ -1,0 +1,83 @@
+"""The decisions between the upgrade request and the accept: origin, token, resolver.
+
+Knows nothing of Quart: it takes what the handshake said and gives a verdict.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quart_wshub.auth.credentials import BEARER, MASK, Credentials
+from quart_wshub.auth.identity import BearerResolver, Identity, ResolverError, resolve
+from quart_wshub.protocol.close_codes import CloseCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quart_wshub.settings import WebSocketSettings
+
+__all__ = ["Refusal", "authenticate", "choose_subprotocol", "describe_failure", "origin_allowed"]
+
+log: logging.Logger = logging.getLogger("quart_wshub")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The handshake fails: the close code, its reason, and the HTTP status where that is asked for instead."""
+
+    code: CloseCode
+    reason: str
+    http_status: int
+
+
+def origin_allowed(origin: str | None, settings: WebSocketSettings) -> bool:
+    """Whether this `Origin` may connect. Only browsers send one, and only browsers need to be kept from it."""
+    allowed = settings.WS_ALLOWED_ORIGINS
+    return allowed is None or origin is None or origin.lower() in allowed
+
+
+def choose_subprotocol(credentials: Credentials, supported: Sequence[str]) -> str | None:
+    """The app's choice among what was offered, else `bearer` where it was offered, and never the token."""
+    for name in credentials.subprotocols:
+        if name in supported:
+            return name
+    return BEARER if credentials.bearer_offered else None
+
+
+async def authenticate(
+    credentials: Credentials, resolver: BearerResolver, settings: WebSocketSettings
+) -> Identity | Refusal:
+    """Ask the resolver whose token this is. A resolver that fails is logged, with the token masked."""
+    token = credentials.token
+    if not token:
+        return Refusal(CloseCode.UNAUTHORIZED, "token missing", 401)
+    try:
+        identity = await resolve(resolver, token, seconds=settings.WS_AUTH_TIMEOUT_SECONDS)
+    except ResolverError as error:
+        log.error("handshake failed: %s", describe_failure(token, error))
+        return Refusal(CloseCode.INTERNAL_ERROR, CloseCode.INTERNAL_ERROR.reason, 500)
+    if identity is None:
+        return Refusal(CloseCode.UNAUTHORIZED, "token invalid or expired", 401)
+    return identity
+
+
+def describe_failure(token: str, error: ResolverError) -> str:
+    """Why the resolver failed, for the log: with its traceback, and without the token."""
+    return _without(token, _describe(error))
+
+
+def _describe(error: ResolverError) -> str:
+    cause = error.__cause__
+    if cause is None:
+        return str(error)
+    return "".join((f"{error}\n", *traceback.format_exception(cause))).rstrip()
+
+
+def _without(token: str, text: str) -> str:
+    """Mask the token, also where a `repr` shows it with escapes."""
+    for shown in (token, repr(token)[1:-1], ascii(token)[1:-1]):
+        text = text.replace(shown, MASK)
+    return text

@@ -1,0 +1,113 @@
+"""Who runs: every node renews a record in one sorted set, scored with the time it is good until.
+
+The time is Redis', so that the nodes' clocks do not matter, and no script is needed: it is asked for, and what is
+written follows from the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from quart_wshub.protocol.errors import BrokerUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quart_wshub.broker.redis.publisher import Publisher
+
+__all__ = ["NodeRecords"]
+
+log: logging.Logger = logging.getLogger("quart_wshub")
+
+BEATS_TO_LIVE = 3
+
+
+class NodeRecords:
+    """This node's record, and everybody's.
+
+    Args:
+        publisher: gives the pipeline to the Redis that has the records.
+        beat_seconds: how often the record is renewed. It is good for three times as long.
+    """
+
+    def __init__(self, node_id: str, prefix: bytes, publisher: Callable[[], Publisher], *, beat_seconds: float) -> None:
+        self._node_id = node_id
+        # In braces, so that a cluster keeps everything of this prefix in one slot.
+        self._key = b"{%b}:nodes" % prefix
+        self._publisher = publisher
+        self._beat_seconds = beat_seconds
+        self._life = beat_seconds * BEATS_TO_LIVE
+        self._seen: frozenset[str] = frozenset()
+        self._remembered: frozenset[str] = frozenset()
+        self._remembered_until = 0.0
+
+    @property
+    def key(self) -> bytes:
+        return self._key
+
+    async def keep_up(self) -> None:
+        """Renew the record for good. What fails is tried again at the next beat, which is soon enough."""
+        while True:
+            try:
+                await self._beat()
+            except BrokerUnavailableError:
+                pass
+            except Exception:
+                log.exception("broker: the record of this node could not be renewed")
+            await trio.sleep(self._beat_seconds)
+
+    def lost(self) -> None:
+        """Redis was lost, perhaps with its memory: who was there by then counts until everybody had time to return."""
+        if trio.current_time() < self._remembered_until:
+            self._remembered |= self._seen
+        else:
+            self._remembered = self._seen
+        self._remembered_until = math.inf
+
+    def found(self) -> None:
+        """Redis is back, or there for the first time."""
+        self._remembered_until = trio.current_time() + self._life
+
+    async def _beat(self) -> None:
+        publisher = self._publisher()
+        now = _milliseconds(await publisher.call(self._key, b"TIME").wait())
+        life = int(self._life * 1000)
+        publisher.call(self._key, b"ZREMRANGEBYSCORE", self._key, b"-inf", b"%d" % now)
+        publisher.call(self._key, b"ZADD", self._key, b"%d" % (now + life), self._node_id.encode())
+        await publisher.call(self._key, b"PEXPIRE", self._key, b"%d" % (2 * life)).wait()
+        self._seen = await self._read()
+
+    async def leave(self) -> None:
+        """Take this node's record away."""
+        await self._publisher().call(self._key, b"ZREM", self._key, self._node_id.encode()).wait()
+
+    async def read(self) -> frozenset[str]:
+        """Every node with a record that is good.
+
+        Raises:
+            BrokerUnavailableError: Redis does not answer, or does not keep records: this node's own is not there.
+        """
+        self._seen = await self._read()
+        if self._node_id not in self._seen:
+            await self._beat()  # Redis has just come back, or this node is new
+        if self._node_id not in self._seen:
+            raise BrokerUnavailableError("Redis does not keep the nodes' records; is its memory full?")
+        if trio.current_time() < self._remembered_until:
+            return self._seen | self._remembered
+        return self._seen
+
+    async def _read(self) -> frozenset[str]:
+        publisher = self._publisher()
+        time = publisher.call(self._key, b"TIME")
+        records = await publisher.call(self._key, b"ZRANGE", self._key, b"0", b"-1", b"WITHSCORES").wait()
+        now = _milliseconds(await time.wait())
+        return frozenset(member.decode("utf-8", "replace") for member, good_until in records if good_until > now)
+
+
+def _milliseconds(time: list[Any]) -> int:
+    seconds, microseconds = time
+    return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,0 +1,1 @@
+"""The `quart-wshub` command."""

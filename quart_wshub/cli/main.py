@@ -1,0 +1,167 @@
+"""The `quart-wshub` command: descriptions of an app, written to files that others build on."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quart_wshub.description.asyncapi import asyncapi
+from quart_wshub.description.catalog import Described
+from quart_wshub.description.typescript import typescript
+from quart_wshub.protocol.errors import WSHubError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+DIFFERS, UNUSABLE = 1, 2
+
+EPILOG = "Exit status: 0, 1 where --check finds a difference, 2 where the command or the app cannot be used."
+
+
+class _UnusableError(WSHubError):
+    """The command cannot be carried out; the text says why, in one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments, or the process's, and return its exit status.
+
+    Raises:
+        SystemExit: as `argparse` does, for ``--help``, ``--version`` and bad usage.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.check and options.output is None:
+        parser.error("--check needs -o FILE, the file to compare with")
+    try:
+        text = _write(options)
+        if options.check:
+            return _check(options, text)
+        _put(options.output, text)
+    except _UnusableError as error:
+        return _fail(str(error), UNUSABLE)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("quart-wshub", description="Describe the messages of an app.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"quart-wshub {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_command(commands, "types", "write TypeScript types of all messages")
+    command = _add_command(commands, "asyncapi", "write an AsyncAPI 3.0.0 document (JSON)")
+    command.add_argument("--title", default="WebSocket API", help="the API's name (default: %(default)s)")
+    command.add_argument("--api-version", default="1.0.0", metavar="VERSION", help="(default: %(default)s)")
+    command.add_argument("--path", default="/ws", help="of the WebSocket route (default: %(default)s)")
+    command.add_argument("--host", help="where it is served, such as api.example.com")
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("quart-wshub")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text.capitalize() + ".", epilog=EPILOG)
+    command.add_argument(
+        "messages", metavar="MODULE:NAME", help="a MessageRouter, or a function without arguments that makes one"
+    )
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)")
+    command.add_argument("--check", action="store_true", help="write nothing; fail if FILE is not up to date")
+    return command
+
+
+def _write(options: argparse.Namespace) -> str:
+    messages = _load(options.messages)
+    try:
+        if options.command == "types":
+            return typescript(messages)
+        document = asyncapi(
+            messages, title=options.title, version=options.api_version, path=options.path, host=options.host
+        )
+    except WSHubError as error:
+        raise _UnusableError(str(error)) from error
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def _load(target: str) -> Described:
+    """The router that `MODULE:NAME` stands for; modules of the working directory are found, as hypercorn finds them."""
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        msg = f"{target!r} is not MODULE:NAME, such as app:messages"
+        raise _UnusableError(msg)
+    sys.path.insert(0, str(Path.cwd()))
+    found = _find(_import(module_name), module_name, name)
+    if callable(found) and not isinstance(found, Described):
+        try:
+            found = found()
+        except Exception as error:
+            msg = f"calling {target} failed: {_one_line(error)}"
+            raise _UnusableError(msg) from error
+    if not isinstance(found, Described):
+        msg = f"{target} is a {type(found).__name__}, and not a MessageRouter or a function that makes one"
+        raise _UnusableError(msg)
+    return found
+
+
+def _import(name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        msg = f"importing {name!r} failed: {_one_line(error)}"
+        raise _UnusableError(msg) from error
+
+
+def _find(module: object, module_name: str, name: str) -> object:
+    try:
+        return attrgetter(name)(module)
+    except AttributeError as error:
+        msg = f"module {module_name!r} has no {name!r}"
+        raise _UnusableError(msg) from error
+
+
+def _check(options: argparse.Namespace, text: str) -> int:
+    output: Path = options.output
+    try:
+        current = output.read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        current = None
+    # Where git writes CRLF into a checkout, that makes no other file.
+    if current is not None and current.replace("\r\n", "\n") == text:
+        return 0
+    state = "does not exist" if not output.exists() else "is out of date"
+    return _fail(
+        f"{output} {state}; write it with: quart-wshub {options.command} {options.messages} -o {output}", DIFFERS
+    )
+
+
+def _put(output: Path | None, text: str) -> None:
+    content = text.encode("utf-8", "replace")
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        msg = f"cannot write {output}: {error.strerror}"
+        raise _UnusableError(msg) from error
+
+
+def _fail(text: str, status: int) -> int:
+    print(f"quart-wshub: {text}", file=sys.stderr)
+    return status
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

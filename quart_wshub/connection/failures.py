@@ -1,0 +1,49 @@
+"""What an exception that left a handler means: which close code, and what is logged."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from quart_wshub.protocol.close_codes import CloseCode
+from quart_wshub.protocol.envelope import is_envelope_error
+from quart_wshub.protocol.errors import PeerError, UnknownConnectionError, WebSocketDisconnect
+from quart_wshub.protocol.exception_groups import leaves
+
+if TYPE_CHECKING:
+    from quart_wshub.connection.session import WebSocketConnection
+
+__all__ = ["log_failure", "verdict"]
+
+log: logging.Logger = logging.getLogger("quart_wshub")
+
+
+def verdict(error: BaseException) -> CloseCode:
+    """The close code for what left a handler: the peer's own where only the peer is to blame, else 1011.
+
+    `WebSocketDisconnect` is the normal end of a handler that did not expect the peer to leave, and so is
+    `UnknownConnectionError`: a client asked a moment after it had left, and not a moment before.
+    """
+    codes = [code for leaf in leaves(error) if (code := _code(leaf)) is not None]
+    if CloseCode.INTERNAL_ERROR in codes:
+        return CloseCode.INTERNAL_ERROR
+    return codes[0] if codes else CloseCode.NORMAL
+
+
+def _code(leaf: BaseException) -> CloseCode | None:
+    if isinstance(leaf, (WebSocketDisconnect, UnknownConnectionError)):
+        return None
+    if isinstance(leaf, PeerError):
+        return leaf.close_code
+    return CloseCode.INVALID_PAYLOAD if is_envelope_error(leaf) else CloseCode.INTERNAL_ERROR
+
+
+def log_failure(connection: WebSocketConnection, error: BaseException, code: CloseCode) -> None:
+    """Log once: with a traceback where the server is to blame, in one line where the peer is."""
+    who = (connection.connection_id, connection.user_id)
+    if code is CloseCode.INTERNAL_ERROR:
+        log.error("handler failed: connection=%s user=%r", *who, exc_info=error)
+    elif code is not CloseCode.NORMAL:
+        leaf = next(leaf for leaf in leaves(error) if _code(leaf) is code)
+        what = "message is not an envelope" if is_envelope_error(leaf) else str(leaf)
+        log.info("closing with %d: connection=%s user=%r: %s", code, *who, what)

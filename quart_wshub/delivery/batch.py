@@ -1,0 +1,99 @@
+"""Publications that go out together, to the same sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart_wshub.protocol.frame import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable
+
+    from quart_wshub.connection.session import WebSocketConnection
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """Publications for the same sockets.
+
+    Attributes:
+        key: names the sockets.
+        members: the sockets, as they were at the first publication.
+        sealed: some socket was served already, so nothing can be added.
+        size: payload bytes.
+        live: members that have not left.
+    """
+
+    __slots__ = (
+        "_frames",
+        "_live_members",
+        "_position",
+        "_positions",
+        "_served_ahead",
+        "key",
+        "live",
+        "members",
+        "sealed",
+        "size",
+    )
+
+    def __init__(
+        self,
+        key: Hashable,
+        members: Callable[[], Collection[WebSocketConnection]],
+        excluded: WebSocketConnection | None,
+    ) -> None:
+        self.key: Hashable = key
+        self.members: tuple[WebSocketConnection, ...] = tuple(members())
+        if excluded is not None:
+            self.members = tuple(member for member in self.members if member is not excluded)
+        self.live: int = len(self.members)
+        self.sealed: bool = False
+        self.size: int = 0
+        self._live_members = members
+        self._frames: list[Frame] = []
+        self._position = 0
+        self._positions: dict[WebSocketConnection, int] | None = None
+        self._served_ahead: set[WebSocketConnection] = set()
+
+    def add(self, frame: Frame) -> None:
+        """Add a publication. Not once the batch is sealed."""
+        self._frames.append(frame)
+        self.size += frame.size
+
+    def seal(self) -> Frame:
+        """Add nothing from now on; returns all publications as one."""
+        if not self.sealed:
+            self.sealed = True
+            self._frames = [Frame.join(self._frames)]
+        return self._frames[0]
+
+    def serve(self, start: int, stop: int) -> int:
+        """Serve some of the members, but for those who have left the topic meanwhile; returns how many accepted."""
+        frame = self.seal()
+        still_in = self._live_members()
+        ahead = self._served_ahead
+        accepted = 0
+        for connection in self.members[start:stop]:
+            if connection in still_in and not (ahead and connection in ahead):
+                accepted += connection.offer(frame)
+        self._position = stop
+        return accepted
+
+    def serve_first(self, connection: WebSocketConnection) -> None:
+        """Serve one socket ahead of the others, if it is a member and was not served yet."""
+        position = self._position_of(connection)
+        if position is not None and position >= self._position and connection not in self._served_ahead:
+            self._served_ahead.add(connection)
+            connection.offer(self.seal())
+
+    def leave(self, connection: WebSocketConnection) -> None:
+        """Do not count this member any more. Once for each."""
+        if self._position_of(connection) is not None:
+            self.live -= 1
+
+    def _position_of(self, connection: WebSocketConnection) -> int | None:
+        if self._positions is None:
+            self._positions = {member: position for position, member in enumerate(self.members)}
+        return self._positions.get(connection)

@@ -1,0 +1,1 @@
+"""`WebSocketHub`, the methods of apps, over `HubRuntime`, which owns everything."""

@@ -1,0 +1,75 @@
+"""The orderly end of a hub: its sockets are sent away in batches, and no new ones are let in."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from quart_wshub.connection.session import EndingKind
+from quart_wshub.protocol.close_codes import CloseCode
+
+if TYPE_CHECKING:
+    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.delivery.registry import Registry
+    from quart_wshub.hub.grace import Farewells
+
+__all__ = ["DRAIN_BATCHES", "MIN_DRAIN_BATCH", "Drain"]
+
+MIN_DRAIN_BATCH = 50
+DRAIN_BATCHES = 20
+
+
+class Drain:
+    """Counts what has to end, from the start of a handshake to the very end of a socket, and ends it when asked to."""
+
+    def __init__(self, registry: Registry[WebSocketConnection], farewells: Farewells) -> None:
+        self._registry = registry
+        self._farewells = farewells
+        self._deadline: float | None = None
+        self._slots = 0
+        self._vacant = trio.Event()
+        self._vacant.set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether `run` was called."""
+        return self._deadline is not None
+
+    def take_slot(self, limit: int | None) -> bool:
+        """Count one more; `False` when there is no room, or no room any more."""
+        if self.has_begun or (limit is not None and self._slots >= limit):
+            return False
+        self._slots += 1
+        if self._vacant.is_set():
+            self._vacant = trio.Event()
+        return True
+
+    def free_slot(self) -> None:
+        """Give back what `take_slot` took."""
+        self._slots -= 1
+        if not self._slots:
+            self._vacant.set()
+
+    def send_away(self, connection: WebSocketConnection) -> None:
+        """Close one connection, now that the drain has begun."""
+        assert self._deadline is not None
+        connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.SERVER_CLOSED, deadline=self._deadline)
+
+    async def run(self, timeout: float) -> int:
+        """Send everyone away, and wait for the end; see `WebSocketHub.drain`."""
+        deadline = trio.current_time() + timeout
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+        self._farewells.end_by(self._deadline)
+        everyone = list(self._registry.everyone())
+        size = max(MIN_DRAIN_BATCH, math.ceil(len(everyone) / DRAIN_BATCHES))
+        for start in range(0, len(everyone), size):
+            if start:
+                await trio.sleep(timeout / 2 / DRAIN_BATCHES)
+            for connection in everyone[start : start + size]:
+                self.send_away(connection)
+        with trio.move_on_at(deadline):
+            await self._vacant.wait()
+        await trio.lowlevel.checkpoint()
+        return len(everyone)

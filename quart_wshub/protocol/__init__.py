@@ -1,0 +1,1 @@
+"""What is said on the wire, both ways: no I/O, no Trio."""

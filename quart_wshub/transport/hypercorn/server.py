@@ -1,0 +1,278 @@
+"""Hypercorn's per-connection class on Trio, made safe, and able to hand a socket over.
+
+`HubTCPServer` takes the place of `hypercorn.trio.tcp_server.TCPServer` at one name, `hypercorn.trio.run.TCPServer`,
+which `worker_serve` looks up after the app is loaded. So `hypercorn -k trio`, `app.run()` and `hypercorn.trio.serve`
+all use it. Nothing else of hypercorn is replaced.
+
+What it adds:
+  - an exception in one connection ends that connection; hypercorn lets it end the server (hypercorn#225 and others);
+  - a WebSocket handshake carries an `Upgrade` in its ASGI scope, through which the app can take the socket over;
+  - one that is plain to see, for a route that is sure to do so, never gets to hypercorn's HTTP machinery at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from contextlib import suppress
+from math import inf
+from typing import Any
+
+import trio
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.trio.worker_context import TrioSingleTask
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from quart_wshub.transport.hypercorn.direct import DirectUpgrade
+from quart_wshub.transport.hypercorn.shutdown import Worker, worker_of
+from quart_wshub.transport.hypercorn.upgrade import UpgradingTaskGroup
+
+__all__ = ["HubTCPServer"]
+
+log: logging.Logger = logging.getLogger("quart_wshub")
+
+GONE = (trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError)
+"""What sending raises when the client has gone, or when the connection is being closed just then (busy)."""
+
+
+class HubTCPServer(TCPServer):
+    """One connection of the server: HTTP/1.1, HTTP/2 or a WebSocket over either."""
+
+    protocol: ProtocolWrapper
+    send_lock: trio.Lock
+    idle_task: TrioSingleTask
+    _worker: Worker
+    _reading: trio.CancelScope | None = None
+    _reads = True
+    _waits_for_a_request = True
+    _parked: trio.Event | None = None
+    _released: trio.Event | None = None
+    _unread = b""
+
+    def __init__(self, app: Any, config: Any, context: Any, state: Any, stream: Any) -> None:
+        # `TCPServer.__init__`, without what only HTTP needs.
+        self.app = app
+        self.config = config
+        self.context = context
+        self.state = state
+        self.stream = stream
+
+    async def run(self) -> None:
+        """Serve the connection; whatever goes wrong in it ends here, in one line of the log."""
+        self._worker = worker_of(self.context, self.config)
+        self._worker.enter(self)
+        try:
+            await self._serve()
+        except BaseExceptionGroup as group:
+            fatal, failures = group.split((trio.Cancelled, KeyboardInterrupt, SystemExit))
+            if failures is not None:
+                self._log_failure(failures)
+            if fatal is not None:
+                raise fatal from None
+        except Exception as error:
+            self._log_failure(error)
+        finally:
+            self._worker.leave(self)
+
+    def _log_failure(self, error: BaseException) -> None:
+        # Neither the text nor the values of a peer's making: a line that an attacker can trigger, but not write.
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(
+            "a connection failed and was dropped: %s in %s:%s", type(error).__name__, where.filename, where.lineno
+        )
+        log.debug("the connection failed with:", exc_info=error)
+
+    async def _serve(self) -> None:
+        """`TCPServer.run` of hypercorn 0.18, but for the task group, which intercepts WebSocket handshakes."""
+        alpn_protocol = "http/1.1"
+        ssl = isinstance(self.stream, trio.SSLStream)
+        if ssl:
+            try:
+                with trio.fail_after(self.config.ssl_handshake_timeout):
+                    await self.stream.do_handshake()
+            except (trio.BrokenResourceError, trio.TooSlowError):
+                return
+            alpn_protocol = self.stream.selected_alpn_protocol() or alpn_protocol
+        socket = self.socket
+        try:
+            self._ssl = ssl
+            self._client = parse_socket_addr(socket.family, socket.getpeername())
+            self._local = parse_socket_addr(socket.family, socket.getsockname())
+            await self._serve_protocol(alpn_protocol)
+        except OSError:
+            pass
+        finally:
+            await self._close()
+
+    async def _serve_protocol(self, alpn_protocol: str) -> None:
+        first: bytes | None = None
+        if alpn_protocol == "http/1.1":
+            first = self._read_what_is_there() or await self._read_in_time(self._patience())
+            if not first:
+                return
+            upgrade = DirectUpgrade.recognise(self, first)
+            if upgrade is not None:
+                self._reads = self._waits_for_a_request = False
+                await upgrade.serve(ssl=self._ssl, client=self._client, local=self._local)
+                return
+        async with UpgradingTaskGroup(self) as task_group:
+            self._prepare_http(task_group, alpn_protocol)
+            await self.protocol.initiate()
+            await self._read_requests(first)
+
+    def _prepare_http(self, task_group: Any, alpn_protocol: str) -> None:
+        self.send_lock: trio.Lock = trio.Lock()
+        self.idle_task: TrioSingleTask = TrioSingleTask()
+        self._handling = trio.CancelScope()
+        self._task_group = task_group
+        self.protocol = ProtocolWrapper(
+            self.app,
+            self.config,
+            self.context,
+            task_group,
+            ConnectionState(self.state),
+            self._ssl,
+            self._client,
+            self._local,
+            self.protocol_send,
+            alpn_protocol,
+        )
+
+    async def start_http(self, task_group: Any, head: bytes) -> None:
+        """Give hypercorn a request after all. Nothing more is read for it."""
+        self._prepare_http(task_group, "http/1.1")
+        await self.protocol.handle(RawData(head))
+
+    def _patience(self) -> float:
+        """Seconds until the first request is late.
+
+        Hypercorn starts a task that waits for that. That is what a deadline is for; only for what comes in pieces, and
+        between requests, its task is started.
+        """
+        return min(self.config.keep_alive_timeout, self._read_timeout)
+
+    @property
+    def _read_timeout(self) -> float:
+        return self.config.read_timeout or inf
+
+    async def _read_requests(self, first: bytes | None) -> None:
+        try:
+            await self._read_for_hypercorn(first)
+        finally:
+            self._reading = None
+            self._reads = False
+            if self._parked is not None:
+                self._parked.set()
+        if self._released is None:
+            await self.protocol.handle(Closed())
+            if self._released is None:  # meanwhile too
+                await self.idle_task.stop()  # else it would keep the socket for `keep_alive_timeout`
+        else:
+            await self._released.wait()
+
+    async def _read_for_hypercorn(self, first: bytes | None) -> None:
+        """`TCPServer._read_data` of hypercorn 0.18, until the connection ends or is handed over."""
+        data = await self._read_in_time(self._patience()) if first is None else first
+        while data is not None:
+            if self._released is not None:
+                self._unread = data
+                return
+            with trio.CancelScope() as self._handling:
+                await self.protocol.handle(RawData(data))
+            if self._handling.cancelled_caught or data == b"" or self._released is not None:
+                return
+            if self._waits_for_a_request:
+                self._waits_for_a_request = False
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
+            data = await self._read_in_time(self._read_timeout)
+
+    def _read_what_is_there(self) -> bytes:
+        """The request mostly comes along with the connection. That spares a deadline and a turn of the event loop."""
+        if not self._ssl:
+            with suppress(OSError):
+                return os.read(self.socket.fileno(), MAX_RECV)
+        return b""
+
+    async def _read_in_time(self, patience: float) -> bytes | None:
+        """Read once; `None` where that takes longer, where it is called off, or where the client has gone."""
+        data = b""
+        try:
+            with trio.CancelScope(deadline=trio.current_time() + patience) as self._reading:
+                data = bytes(await self.stream.receive_some(MAX_RECV))
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            return None
+        return None if self._reading.cancelled_caught else data
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated) and not event.idle and self._waits_for_a_request:
+            self._waits_for_a_request = False
+        elif isinstance(event, RawData):
+            await self._send(event.data)
+        elif isinstance(event, Closed):
+            await super().protocol_send(event)
+            self._handling.cancel()
+        elif self._reads:
+            # Quart-Trio cancels its request when the response is out, which is where hypercorn starts to wait for the
+            # next one. Cancelled there, an idle connection has no timeout, and holds up the shutdown.
+            with trio.CancelScope(shield=True):
+                await super().protocol_send(event)
+
+    async def _send(self, data: bytes) -> None:
+        """`TCPServer.protocol_send` of hypercorn 0.18, but where the client has gone the reading ends too.
+
+        Hypercorn leaves it waiting for the end of a response that is not sent any more, and the socket open for good.
+        """
+        async with self.send_lock:
+            try:
+                with trio.CancelScope(shield=True):
+                    await self.stream.send_all(data)
+            except GONE:
+                await self.protocol.handle(Closed())
+                self._handling.cancel()
+
+    async def _close(self) -> None:
+        if self.socket.fileno() != -1:  # else whoever took it over has closed it
+            await super()._close()
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The TCP socket, below TLS where there is TLS."""
+        stream: Any = self.stream
+        socket: trio.socket.SocketType = getattr(stream, "transport_stream", stream).socket
+        return socket
+
+    def stop_waiting(self) -> None:
+        """The server is shutting down: end a connection that has not asked for anything yet."""
+        if self._waits_for_a_request and self._reading is not None:
+            self._reading.cancel()
+
+    async def hand_over(self) -> bytes:
+        """Stop reading for good. Returns what was read but not looked at; the caller reads on from there."""
+        self._released = trio.Event()
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._reads:
+            self._parked = trio.Event()
+            await self._parked.wait()
+            self._parked = None
+        return self._unread
+
+    def forget_http(self) -> None:
+        """Drop what only HTTP needs: from here on none of it is used again."""
+        del self.protocol, self.idle_task, self.send_lock, self._handling
+
+    def release(self) -> None:
+        """The one who took the socket over is done with it: let the connection end."""
+        if self._released is not None:
+            self._released.set()
+
+    @property
+    def worker(self) -> Worker:
+        """What this connection shares with the others of the process."""
+        return self._worker

@@ -1,0 +1,53 @@
+"""Accepting a handshake over the best transport the server offers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+from quart import websocket
+
+from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
+from quart_wshub.protocol.errors import WebSocketDisconnect
+from quart_wshub.transport.asgi import AsgiTransport
+from quart_wshub.transport.compression import negotiate
+from quart_wshub.transport.hypercorn.upgrade import EXTENSION, Upgrade
+from quart_wshub.transport.native import NativeTransport
+from quart_wshub.transport.parser import MessageParser
+from quart_wshub.web.asgi_classes import takeover_of
+
+if TYPE_CHECKING:
+    from quart_wshub.hub.websocket_hub import WebSocketHub
+    from quart_wshub.settings import WebSocketSettings
+    from quart_wshub.transport.base import Transport
+
+__all__ = ["open_transport"]
+
+
+async def open_transport(hub: WebSocketHub, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
+    """Accept the handshake that Quart is serving. The socket belongs to the caller from here on.
+
+    Raises:
+        WebSocketDisconnect: the peer has gone already.
+    """
+    takeover = takeover_of(websocket.scope)
+    takeover.claim(websocket.scope)
+    upgrade = websocket.scope["extensions"].get(EXTENSION)
+    if settings.WS_TRANSPORT == "auto" and isinstance(upgrade, Upgrade):
+        upgrade.worker.on_shutdown(hub.drain)
+        upgrade.worker.keep_running(hub.fan_out.run_flusher)
+        return await _open_native(upgrade, settings, subprotocol)
+    transport = AsgiTransport(takeover.receive, takeover.send, max_message_bytes=settings.WS_MAX_MESSAGE_BYTES)
+    with trio.move_on_after(settings.WS_CLOSE_TIMEOUT_SECONDS) as patience:
+        await transport.accept(subprotocol)
+    if patience.cancelled_caught:
+        raise WebSocketDisconnect(ABNORMAL_CLOSURE)
+    return transport
+
+
+async def _open_native(upgrade: Upgrade, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
+    offers = websocket.headers.get("Sec-WebSocket-Extensions", "") if settings.WS_COMPRESSION else ""
+    headers, extensions = negotiate(offers)
+    pipe, unread, answer = await upgrade.accept(subprotocol, headers)
+    parser = MessageParser(settings.WS_MAX_MESSAGE_BYTES, extensions)
+    return NativeTransport(pipe, parser, parser.feed(unread), greeting=answer)

@@ -1,0 +1,137 @@
+"""Gaps: who is told of what, and in which place among the deliveries."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from quart_wshub import WSEnvelope
+from quart_wshub.cluster.gaps import affected
+from quart_wshub.cluster.wire import encode_publication
+from quart_wshub.delivery.registry import Registry
+from tests.unit.bus import Bus, hubs_on
+from tests.unit.fakes import delivered, join, texts
+
+if TYPE_CHECKING:
+    from quart_wshub.connection.session import WebSocketConnection
+
+
+async def gaps(connection: WebSocketConnection) -> list[Any]:
+    await wait_all_tasks_blocked()
+    messages = [json.loads(text) for text in texts(await delivered(connection))]
+    assert all(message["request_id"] is None for message in messages)
+    return [message["data"]["topics"] for message in messages if message["type"] == "gap"]
+
+
+async def test_each_socket_is_told_which_of_its_topics_are_affected(caplog: pytest.LogCaptureFixture) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker()) as (hub,):
+        both, one, other, none = (join(hub, number) for number in range(4))
+        for connection, topics in ((both, "abc"), (one, "a"), (other, "c")):
+            for topic in topics:
+                await hub.subscribe(connection.connection_id, topic)
+
+        bus.brokers[0].lose("topic:a", "topic:b")
+
+        assert [await gaps(connection) for connection in (both, one, other, none)] == [[["a", "b"]], [["a"]], [], []]
+        statistics = hub.statistics().broker
+        assert statistics is not None
+        assert statistics.gaps == 1
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        assert "may have been missed, in 2 channels" in caplog.text
+
+
+async def test_what_was_for_the_user_or_for_everyone_may_be_anything() -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker()) as (hub,):
+        ann, bob = join(hub, "ann"), join(hub, "bob")
+        for connection in (ann, bob):
+            await hub.subscribe(connection.connection_id, "a")
+
+        bus.brokers[0].lose("user:s:ann", "topic:a")
+        assert [await gaps(ann), await gaps(bob)] == [[None], [["a"]]]
+        bus.brokers[0].lose()
+        assert [await gaps(ann), await gaps(bob)] == [[None], [None]]
+
+
+@pytest.mark.parametrize("channel", ["topic:nobody is in it", "user:s:nobody", "node:000000000001"])
+async def test_nobody_is_told_of_channels_that_nobody_listens_to(channel: str) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker()) as (hub,):
+        connection = join(hub)
+        bus.brokers[0].lose(channel)
+        assert await gaps(connection) == []
+
+
+async def test_the_notice_comes_before_what_comes_after_the_gap_and_after_what_was_before() -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker()) as (hub,):
+        connection = join(hub)
+        for number in range(3):
+            bus.brokers[0].arrive("all", encode_publication("0123456789ab", WSEnvelope(type=f"{number}").encode()))
+            await wait_all_tasks_blocked()
+            # Both before the task that tells of gaps gets a turn.
+            bus.brokers[0].lose()
+        bus.brokers[0].arrive("all", encode_publication("0123456789ab", WSEnvelope(type="after").encode()))
+        await wait_all_tasks_blocked()
+        types = [json.loads(text)["type"] for text in texts(await delivered(connection))]
+        assert types == ["0", "gap", "1", "gap", "2", "gap", "after"]
+
+
+async def test_gaps_that_come_together_are_told_once() -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker()) as (hub,):
+        connection = join(hub)
+        for topic in "ab":
+            await hub.subscribe(connection.connection_id, topic)
+        bus.brokers[0].lose("topic:a")
+        bus.brokers[0].lose("topic:b")
+        assert await gaps(connection) == [["a", "b"]]
+
+
+async def test_a_gap_for_thousands_gives_way_to_other_tasks() -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker()) as (hub,):
+        connections = [join(hub, number) for number in range(600)]
+        await wait_all_tasks_blocked()
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            bus.brokers[0].lose()
+            while not connections[-1].outbox.queued_messages:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        assert turns > 3
+
+
+def test_sockets_are_grouped_by_what_they_have_to_be_told() -> None:
+    class Member:
+        def __init__(self, number: int) -> None:
+            self.connection_id = number
+            self.user_id = "ann"
+
+    registry: Registry[Any] = Registry()
+    members = [Member(number) for number in range(100)]
+    for member in members:
+        registry.add(member)
+        registry.subscribe(member, "a")
+        registry.subscribe(member, "b" if member.connection_id % 2 else "c")
+
+    groups = affected(registry, ["a", "b", "c", "d"])
+
+    assert {topics: len(sockets) for topics, sockets in groups.items()} == {
+        frozenset("ab"): 50,
+        frozenset("ac"): 50,
+    }

@@ -1,0 +1,213 @@
+"""`max_per_user` over several nodes: however messages and joins come in between each other, the newest remain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from quart_wshub import CloseCode, WebSocketHub
+from quart_wshub.cluster.limit import Socket, beyond
+from tests.unit.bus import Bus, hubs_on
+from tests.unit.fakes import join
+
+if TYPE_CHECKING:
+    from quart_wshub.connection.session import WebSocketConnection
+
+MAX = 2
+
+sockets = st.lists(st.builds(Socket, st.integers(0, 5), st.uuids(), st.sampled_from("ab")), max_size=8)
+
+
+@given(sockets, st.integers(1, 4))
+def test_the_newest_are_never_beyond_the_limit(some: list[Socket], limit: int) -> None:
+    too_many = beyond(some, limit)
+
+    assert len(too_many) == max(0, len(set(some)) - limit)
+    kept = set(some) - set(too_many)
+    assert all(old < new for old in too_many for new in kept)
+
+
+@given(sockets, sockets, st.integers(1, 4))
+def test_who_knows_only_some_evicts_nobody_who_may_stay(some: list[Socket], others: list[Socket], limit: int) -> None:
+    assert set(beyond(some, limit)) <= set(beyond(some + others, limit))
+
+
+def test_ties_are_decided_by_the_id() -> None:
+    older, newer = Socket(1, UUID(int=1), "b"), Socket(1, UUID(int=2), "a")
+    assert beyond([newer, older], 1) == [older]
+
+
+async def test_the_oldest_anywhere_is_evicted_with_4429() -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker(), bus.broker(), max_per_user=MAX) as (one, two, three):
+        connections = []
+        for hub in (one, two, three, one):
+            connections.append(join(hub, "ann"))
+            await wait_all_tasks_blocked()
+        stranger = join(two, "bob")
+        await wait_all_tasks_blocked()
+
+        codes = [connection.ending and connection.ending.code for connection in connections]
+        assert codes == [4429, 4429, None, None]
+        assert {connection.ending.reason for connection in connections if connection.ending} == {
+            CloseCode.TOO_MANY_CONNECTIONS.reason
+        }
+        assert stranger.ending is None
+
+
+def newest(connections: list[WebSocketConnection]) -> set[WebSocketConnection]:
+    by_age = sorted(connections, key=lambda connection: (connection.connected_at, connection.connection_id))
+    return set(by_age[-MAX:])
+
+
+def still_open(connections: list[WebSocketConnection]) -> set[WebSocketConnection]:
+    return {connection for connection in connections if connection.ending is None}
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["join", "join", "deliver", "deliver", "confirm"]), st.integers(0, 2)),
+    min_size=3,
+    max_size=40,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_however_joins_and_messages_come_in_between_each_other_the_newest_remain(script: list[tuple[str, int]]) -> None:
+    async def play() -> None:
+        bus = Bus(by_hand=True)
+        async with hubs_on(bus.broker(), bus.broker(), bus.broker(), max_per_user=MAX) as hubs:
+            connections: list[WebSocketConnection] = []
+            for action, node in script:
+                if action == "join":
+                    connections.append(join(hubs[node], "ann"))
+                elif action == "deliver":
+                    bus.brokers[node].let_in()
+                else:
+                    bus.brokers[node].confirm()
+                await wait_all_tasks_blocked()
+                assert still_open(connections) >= newest(connections), "one of the newest was evicted"
+            await settle(bus)
+            assert still_open(connections) == newest(connections)
+
+    trio.run(play, clock=MockClock(autojump_threshold=0))
+
+
+async def settle(bus: Bus) -> None:
+    """Let everything arrive, also what is tried again."""
+    bus.by_hand = False
+    for _ in range(20):
+        for broker in bus.brokers:
+            broker.confirm()
+            broker.wake()
+        await wait_all_tasks_blocked()
+        await trio.sleep(1)
+
+
+async def test_sockets_that_joined_while_the_backend_was_away_are_counted_once_it_is_back(
+    autojump_clock: object,
+) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker(), max_per_user=MAX) as (one, two):
+        bus.down = True
+        connections = [join(hub, "ann") for hub in (one, two, one, two)]
+        await trio.sleep(20)
+        assert still_open(connections) == set(connections)
+
+        bus.down = False
+        await settle(bus)
+        assert still_open(connections) == newest(connections)
+
+
+async def test_sockets_that_were_there_before_the_broker_ran_are_counted(autojump_clock: object) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), max_per_user=MAX) as (one,):
+        first = [join(one, "ann") for _ in range(MAX)]
+        await settle(bus)
+        two = WebSocketHub(max_per_user=MAX, broker=bus.broker())
+        second = [join(two, "ann") for _ in range(MAX)]
+        async with trio.open_nursery() as nursery:
+            await nursery.start(two.run_broker)
+            await settle(bus)
+            assert still_open(first + second) == set(second)
+            await two.stop_broker()
+
+
+async def test_a_lost_eviction_is_made_up_for_after_the_gap(autojump_clock: object) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker(), max_per_user=MAX) as (one, two):
+        connections = [join(one, "ann") for _ in range(MAX)]
+        await wait_all_tasks_blocked()
+        bus.brokers[0].confirmed.discard(f"node:{bus.brokers[0].node_id}")
+        connections.append(join(two, "ann"))
+        await trio.sleep(10)
+        assert len(still_open(connections)) == MAX + 1
+
+        bus.brokers[0].confirm()
+        bus.brokers[0].lose()
+        await settle(bus)
+        assert still_open(connections) == newest(connections)
+
+
+async def test_a_node_that_hangs_delays_the_others_and_is_given_up_on(autojump_clock: object) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker(), bus.broker(), max_per_user=MAX) as (one, two, three):
+        connections = [join(hub, "ann") for hub in (three, one, two)]
+        await settle(bus)
+        bus.brokers[2].deaf = True
+        connections.append(join(one, "ann"))
+        await trio.sleep(60)
+        assert still_open(connections) == newest(connections)
+        await assert_idle(one)
+        bus.brokers[2].deaf = False
+
+
+async def test_a_node_that_hung_for_a_while_is_asked_again(autojump_clock: object) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker(), max_per_user=MAX) as (one, two):
+        connections = [join(two, "ann") for _ in range(MAX)]
+        await settle(bus)
+        bus.brokers[1].deaf = True
+        connections.append(join(one, "ann"))
+        await trio.sleep(2.5)  # the first question is given up on
+        assert len(still_open(connections)) == MAX + 1
+        bus.brokers[1].deaf = False
+        await settle(bus)
+        assert still_open(connections) == newest(connections)
+
+
+async def assert_idle(hub: WebSocketHub) -> None:
+    """Nothing is being asked any more."""
+    cluster = hub.cluster._cluster
+    assert cluster is not None
+    assert len(cluster._inquiries) == 0
+
+
+@pytest.mark.parametrize("leave_first", [True, False])
+async def test_a_user_who_leaves_meanwhile_is_asked_about_no_more(leave_first: bool, autojump_clock: object) -> None:
+    bus = Bus(by_hand=True)
+    async with hubs_on(bus.broker(), max_per_user=MAX) as (hub,):
+        connection = join(hub, "ann")
+        if not leave_first:
+            await wait_all_tasks_blocked()
+        await hub.disconnect(connection_id=connection.connection_id)
+        await trio.sleep(30)
+        bus.brokers[0].sent.clear()
+        await trio.sleep(30)
+        assert bus.brokers[0].sent == []
+
+
+async def test_hundreds_of_joins_are_asked_about_a_few_at_a_time(autojump_clock: object) -> None:
+    bus = Bus()
+    async with hubs_on(bus.broker(), bus.broker(), max_per_user=1) as (one, two):
+        old = [join(one, number) for number in range(300)]
+        new = [join(two, number) for number in range(300)]
+        await settle(bus)
+        assert not still_open(old)
+        assert len(still_open(new)) == 300

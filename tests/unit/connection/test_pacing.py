@@ -1,0 +1,43 @@
+"""The pacer: always a chance to cancel, now and then one for other tasks."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import assert_checkpoints
+
+from quart_wshub.connection.pacing import YIELD_EVERY, Pacer
+
+
+async def test_every_step_can_be_cancelled() -> None:
+    pacer = Pacer()
+    for _ in range(YIELD_EVERY * 2):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await pacer.before()
+        assert scope.cancelled_caught
+
+
+async def test_now_and_then_a_step_gives_way_to_other_tasks() -> None:
+    pacer = Pacer()
+    for _ in range(3):
+        with assert_checkpoints():
+            for _ in range(YIELD_EVERY):
+                await pacer.before()
+
+
+async def test_the_steps_between_do_not() -> None:
+    pacer, turns = Pacer(), 0
+
+    async def sibling() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sibling)
+        for _ in range(YIELD_EVERY * 10):
+            await pacer.before()
+        nursery.cancel_scope.cancel()
+
+    assert turns <= 10
