@@ -4,12 +4,13 @@ from quart_wshub.auth.identity import BearerResolver, Identity, UserId
 from quart_wshub.auth.jwt import JWTUtils, jwt_bearer_resolver
 from quart_wshub.broker.base import BrokerStatistics
 from quart_wshub.cluster.view import ClusterAnswer, ClusterView
-from quart_wshub.connection.lifecycle import Handler
-from quart_wshub.connection.session import ConnectionStatistics, WebSocketConnection
+from quart_wshub.connection.statistics import ConnectionStatistics
 from quart_wshub.connection.websocket import WebSocket
+from quart_wshub.connection.websocket_connection import WebSocketConnection
+from quart_wshub.description.route import Route, Sent
+from quart_wshub.hub.handler import Handler
 from quart_wshub.hub.statistics import HubStatistics
 from quart_wshub.hub.websocket_hub import WebSocketHub
-from quart_wshub.messages.route import Route, Sent
 from quart_wshub.messages.router import MessageRouter
 from quart_wshub.messages.topic_policy import SubscribePolicy
 from quart_wshub.protocol.close_codes import CloseCode

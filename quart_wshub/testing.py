@@ -24,9 +24,10 @@ from pydantic_core import to_json
 
 from quart_wshub.auth.identity import utc_now
 from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE, CloseCode
-from quart_wshub.protocol.envelope import BACKGROUND_TYPES, WSEnvelope, loads
+from quart_wshub.protocol.envelope import BACKGROUND_TYPES, WSEnvelope
 from quart_wshub.protocol.errors import WebSocketDisconnect, WSHubError
-from quart_wshub.web.blueprint import WALL_CLOCK
+from quart_wshub.protocol.inbound import loads
+from quart_wshub.web.endpoint import WALL_CLOCK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

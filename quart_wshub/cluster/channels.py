@@ -1,15 +1,19 @@
-"""Who a publication is for, and the name of the channel on which it goes from node to node.
+"""The names of the channels on which messages go from node to node.
 
 Every name has a UTF-8 form, also where a topic or a user id has none.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from quart_wshub.auth.identity import UserId
+    from quart_wshub.delivery.audience import Audience
 
 __all__ = [
     "ALL",
-    "Audience",
     "channel_of",
     "has_utf8_form",
     "node_channel",
@@ -18,11 +22,6 @@ __all__ = [
     "user_channel",
     "user_key",
 ]
-
-UserId = UUID | str | int
-
-Audience = tuple[UserId] | str | None
-"""A user, in a tuple; the subscribers of a topic; or, `None`, everyone."""
 
 ALL = "all"
 """The channel for everyone; every node listens to it."""

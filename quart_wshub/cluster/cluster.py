@@ -34,7 +34,6 @@ from quart_wshub.cluster.wire import (
     own_publication_prefixes,
 )
 from quart_wshub.connection.requests import check_timeout, no_reply
-from quart_wshub.delivery.registry import Registry
 from quart_wshub.protocol.errors import BrokerUnavailableError, ConfigurationError, UnknownConnectionError, UsageError
 from quart_wshub.protocol.frame import Frame
 
@@ -45,15 +44,39 @@ if TYPE_CHECKING:
     from quart_wshub.auth.identity import UserId
     from quart_wshub.auth.revocations import Revocations
     from quart_wshub.broker.base import Broker, BrokerStatistics
-    from quart_wshub.cluster.channels import Audience
     from quart_wshub.cluster.wire import Control, Question
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
+    from quart_wshub.delivery.audience import Audience
     from quart_wshub.delivery.fan_out import FanOut
+    from quart_wshub.delivery.registry import Registry
     from quart_wshub.protocol.envelope import WSEnvelope
 
 __all__ = ["Cluster"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
+
+
+class Posting:
+    """One publication on its way to the other nodes.
+
+    Attributes:
+        failure: why it could not be posted; `None` where it was.
+    """
+
+    __slots__ = ("_channel", "_cluster", "_message", "failure")
+
+    def __init__(self, cluster: Cluster, channel: str, message: bytes) -> None:
+        self._cluster = cluster
+        self._channel = channel
+        self._message = message
+        self.failure: BrokerUnavailableError | None = None
+
+    def post(self) -> None:
+        """Post it, without waiting. Never raises."""
+        try:
+            self._cluster.post(self._channel, self._message)
+        except BrokerUnavailableError as error:
+            self.failure = error
 
 
 class Cluster:
@@ -63,23 +86,28 @@ class Cluster:
 
     Attributes:
         node_id: this node's name.
-        registry: the hub's registry, which tells this what to listen to.
-        deliveries: sockets of this node that accepted a publication of another.
     """
 
-    def __init__(self, broker: Broker, fan_out: FanOut, revocations: Revocations, max_per_user: int) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        registry: Registry[Session],
+        fan_out: FanOut,
+        revocations: Revocations,
+        max_per_user: int,
+    ) -> None:
         self.node_id: str = _node_id(broker)
         self._broker = broker
+        self._registry = registry
         self._fan_out = fan_out
         self._interests = Interests(broker)
-        self.registry: Registry[WebSocketConnection] = Registry(self._interests)
-        self.deliveries: int = 0
+        registry.watch(self._interests)
         self._own_publications = own_publication_prefixes(self.node_id)
         self._inquiries = Inquiries(broker)
-        self._respondent = Respondent(broker, self.registry, revocations)
-        self._gaps = GapNotices(self.registry, fan_out)
+        self._respondent = Respondent(broker, self._registry, revocations)
+        self._gaps = GapNotices(self._registry, fan_out)
         self._confirmations = Confirmations(broker, self.gap)
-        self._limit = ClusterLimit(broker, self._inquiries, self.registry, max_per_user)
+        self._limit = ClusterLimit(broker, self._inquiries, self._registry, max_per_user)
         self._complaints = Complaints()
         self._nursery: trio.Nursery | None = None
         self._ended = trio.Event()
@@ -87,22 +115,21 @@ class Cluster:
 
     # What goes out
 
-    def publish(self, audience: Audience, frame: Frame, exclude: UUID | None, delivered: int) -> None:
-        """Let the other nodes deliver what was delivered here. Does not wait.
-
-        Raises:
-            BrokerUnavailableError: too much waits already; it carries `delivered`.
-        """
-        if not self.reaches_others():
-            return
+    def posting(self, audience: Audience, frame: Frame, exclude: UUID | None) -> Posting:
+        """A publication for the other nodes; its `post` is called once, when the publication has its place."""
         if exclude is not None and node_of(exclude) == self.node_id:
             exclude = None  # nobody has it but this node
         assert isinstance(frame.payload, str), "an envelope is text"
-        try:
-            self._broker.post(channel_of(audience), encode_publication(self.node_id, frame.payload, exclude))
-        except BrokerUnavailableError as error:
-            error.delivered = delivered
-            raise
+        return Posting(self, channel_of(audience), encode_publication(self.node_id, frame.payload, exclude))
+
+    def post(self, channel: str, message: bytes) -> None:
+        """Let the other nodes have a message. Does not wait.
+
+        Raises:
+            BrokerUnavailableError: too much waits already.
+        """
+        if self.reaches_others():
+            self._broker.post(channel, message)
 
     def close_user(self, user_id: UserId, code: int, reason: str) -> Asked:
         """Begin to close a user's sockets on the other nodes. The total of the answers is how many there are."""
@@ -235,10 +262,7 @@ class Cluster:
             audience = self._interests.audience_of(channel)
         except KeyError:
             return  # the last who listened has left
-        excluded = None if publication.exclude is None else self.registry.get(publication.exclude)
-        frame = Frame(publication.text)
-        members = self.registry.members_of(audience)
-        self.deliveries += await self._fan_out.deliver(audience, members, frame, excluded)
+        await self._fan_out.deliver(audience, Frame(publication.text), publication.exclude)
 
     def _take_control(self, channel: str, origin: str, content: Control) -> None:
         if isinstance(content, Answer):
@@ -258,7 +282,7 @@ class Cluster:
         if audiences:
             self._gaps.add(audiences)
         if node_channel(self.node_id) in channels:
-            self._limit.check(*self.registry.users())  # type: ignore[arg-type]  # the registry takes any hashable
+            self._limit.check(*self._registry.users())  # type: ignore[arg-type]  # the registry takes any hashable
         else:
             self._limit.check(*(audience[0] for audience in audiences if isinstance(audience, tuple)))
 
@@ -297,7 +321,7 @@ class Cluster:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self._ended = trio.Event()
-                self._limit.check(*self.registry.users())  # type: ignore[arg-type]  # the registry takes any hashable
+                self._limit.check(*self._registry.users())  # type: ignore[arg-type]  # the registry takes any hashable
                 for task in (self._gaps.run, self._confirmations.run, self._limit.run, self._respondent.run):
                     nursery.start_soon(task)
                 try:

@@ -15,8 +15,8 @@ from quart_wshub.protocol.frame import Frame
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from quart_wshub.cluster.channels import Audience
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
+    from quart_wshub.delivery.audience import Audience
     from quart_wshub.delivery.fan_out import FanOut
     from quart_wshub.delivery.registry import Registry
 
@@ -28,22 +28,20 @@ Topics = frozenset[str] | None
 """What a socket may have missed: these topics, or, `None`, anything."""
 
 
-def affected(
-    registry: Registry[WebSocketConnection], audiences: Iterable[Audience]
-) -> dict[Topics, Collection[WebSocketConnection]]:
+def affected(registry: Registry[Session], audiences: Iterable[Audience]) -> dict[Topics, Collection[Session]]:
     """Which sockets have to be told, by what they have to be told."""
     audiences = set(audiences)
     if None in audiences:
         return {None: registry.everyone()}
-    of_anything: dict[WebSocketConnection, None] = {}
-    topics: defaultdict[WebSocketConnection, set[str]] = defaultdict(set)
+    of_anything: dict[Session, None] = {}
+    topics: defaultdict[Session, set[str]] = defaultdict(set)
     for audience in audiences:
         if isinstance(audience, tuple):
             of_anything.update(dict.fromkeys(registry.of_user(audience[0])))
         elif audience is not None:
             for connection in registry.of_topic(audience):
                 topics[connection].add(audience)
-    groups: defaultdict[Topics, dict[WebSocketConnection, None]] = defaultdict(dict)
+    groups: defaultdict[Topics, dict[Session, None]] = defaultdict(dict)
     if of_anything:
         groups[None] = of_anything
     for connection, missed in topics.items():
@@ -55,7 +53,7 @@ def affected(
 class GapNotices:
     """Takes note of gaps at once, and tells the sockets in the order of all other deliveries."""
 
-    def __init__(self, registry: Registry[WebSocketConnection], fan_out: FanOut) -> None:
+    def __init__(self, registry: Registry[Session], fan_out: FanOut) -> None:
         self._registry = registry
         self._fan_out = fan_out
         self._pending: set[Audience] = set()
@@ -83,7 +81,7 @@ class GapNotices:
             self._news = trio.Event()
             for topics, connections in affected(self._registry, pending).items():
                 frame = gap_frame(topics)
-                await self._fan_out.deliver(("gap", topics), lambda group=connections: group, frame)  # type: ignore[misc]
+                await self._fan_out.deliver_to(("gap", topics), lambda group=connections: group, frame)  # type: ignore[misc]
 
 
 def gap_frame(topics: Topics) -> Frame:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from quart_wshub.auth.identity import UserId
     from quart_wshub.broker.base import Broker
-    from quart_wshub.cluster.channels import Audience
+    from quart_wshub.delivery.audience import Audience
 
 __all__ = ["Interests"]
 

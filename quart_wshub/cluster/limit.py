@@ -20,7 +20,6 @@ import trio
 from quart_wshub.cluster.channels import node_channel, user_channel
 from quart_wshub.cluster.inquiries import ANSWER_SECONDS
 from quart_wshub.cluster.wire import NO_ANSWER_WANTED, CloseConnection, ListSockets, encode_control
-from quart_wshub.connection.session import EndingKind
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.errors import BrokerUnavailableError
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from quart_wshub.auth.identity import UserId
     from quart_wshub.broker.base import Broker
     from quart_wshub.cluster.inquiries import Answers, Inquiries
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
     from quart_wshub.delivery.registry import Registry
 
 __all__ = ["ClusterLimit", "Socket", "beyond", "sockets_of"]
@@ -61,7 +60,7 @@ def beyond(sockets: Iterable[Socket], limit: int) -> list[Socket]:
     return sorted(set(sockets))[:-limit]
 
 
-def sockets_of(registry: Registry[WebSocketConnection], user_id: UserId) -> tuple[tuple[int, UUID], ...]:
+def sockets_of(registry: Registry[Session], user_id: UserId) -> tuple[tuple[int, UUID], ...]:
     """A user's sockets on this node."""
     return tuple(
         (round(connection.connected_at.timestamp() * 1_000_000), connection.connection_id)
@@ -72,9 +71,7 @@ def sockets_of(registry: Registry[WebSocketConnection], user_id: UserId) -> tupl
 class ClusterLimit:
     """Sees to it that no user has too many sockets on all nodes together."""
 
-    def __init__(
-        self, broker: Broker, inquiries: Inquiries, registry: Registry[WebSocketConnection], max_per_user: int
-    ) -> None:
+    def __init__(self, broker: Broker, inquiries: Inquiries, registry: Registry[Session], max_per_user: int) -> None:
         self._broker = broker
         self._inquiries = inquiries
         self._registry = registry
@@ -142,7 +139,7 @@ class ClusterLimit:
     def _evict_here(self, connection_id: UUID) -> None:
         connection = self._registry.get(connection_id)
         if connection is not None:
-            connection.begin_close(CloseCode.TOO_MANY_CONNECTIONS, kind=EndingKind.SERVER_CLOSED)
+            connection.close(CloseCode.TOO_MANY_CONNECTIONS)
 
     def _evict_there(self, socket: Socket) -> None:
         code = CloseCode.TOO_MANY_CONNECTIONS

@@ -24,8 +24,6 @@ from quart_wshub.cluster.wire import (
     RevokeUser,
     encode_control,
 )
-from quart_wshub.connection.requests import ask
-from quart_wshub.connection.session import EndingKind
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.errors import BrokerUnavailableError, UnknownConnectionError, WSHubError
@@ -35,9 +33,9 @@ if TYPE_CHECKING:
 
     from quart_wshub.auth.revocations import Revocations
     from quart_wshub.broker.base import Broker
-    from quart_wshub.cluster.channels import Audience
     from quart_wshub.cluster.wire import Question
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
+    from quart_wshub.delivery.audience import Audience
     from quart_wshub.delivery.registry import Registry
 
     PromptQuestion = CountConnections | CountTopic | ListUsers | ListSockets | CloseUser | CloseConnection | RevokeUser
@@ -56,7 +54,7 @@ MAX_LONG_ANSWERS = 64
 class Respondent:
     """What one node says when it is asked."""
 
-    def __init__(self, broker: Broker, registry: Registry[WebSocketConnection], revocations: Revocations) -> None:
+    def __init__(self, broker: Broker, registry: Registry[Session], revocations: Revocations) -> None:
         self._broker = broker
         self._registry = registry
         self._revocations = revocations
@@ -102,7 +100,7 @@ class Respondent:
                 try:
                     if connection is None:
                         raise UnknownConnectionError(f"there is no connection {question.connection_id}")
-                    result = await ask(connection, WSEnvelope.decode(question.text), timeout)
+                    result = await connection.request(WSEnvelope.decode(question.text), timeout)
                 except WSHubError as error:
                     result = error
                 self._send(node, [Answer(ref=question.ref, outcome=outcome_of(result))])
@@ -143,9 +141,9 @@ class Respondent:
                 return [Answer(ref=ref, value=_close([] if connection is None else [connection], code, reason))]
 
 
-def _close(connections: Iterable[WebSocketConnection], code: int, reason: str) -> int:
+def _close(connections: Iterable[Session], code: int, reason: str) -> int:
     """Close some connections; returns how many."""
-    return sum(connection.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for connection in connections)
+    return sum(connection.close(code, reason) for connection in connections)
 
 
 def _in_parts(ref: int, users: list[str]) -> list[Answer]:

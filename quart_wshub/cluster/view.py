@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from quart_wshub.auth.identity import UserId
     from quart_wshub.cluster.cluster import Cluster
     from quart_wshub.cluster.wire import Question
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
     from quart_wshub.delivery.registry import Registry
 
 __all__ = ["ClusterAnswer", "ClusterView"]
@@ -51,7 +51,7 @@ class ClusterView:
     all there is.
     """
 
-    def __init__(self, registry: Registry[WebSocketConnection], cluster: Cluster | None) -> None:
+    def __init__(self, registry: Registry[Session], cluster: Cluster | None) -> None:
         self._registry = registry
         self._cluster = cluster
 

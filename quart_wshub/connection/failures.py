@@ -11,7 +11,7 @@ from quart_wshub.protocol.errors import PeerError, UnknownConnectionError, WebSo
 from quart_wshub.protocol.exception_groups import leaves
 
 if TYPE_CHECKING:
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
 
 __all__ = ["log_failure", "verdict"]
 
@@ -38,9 +38,9 @@ def _code(leaf: BaseException) -> CloseCode | None:
     return CloseCode.INVALID_PAYLOAD if is_envelope_error(leaf) else CloseCode.INTERNAL_ERROR
 
 
-def log_failure(connection: WebSocketConnection, error: BaseException, code: CloseCode) -> None:
+def log_failure(session: Session, error: BaseException, code: CloseCode) -> None:
     """Log once: with a traceback where the server is to blame, in one line where the peer is."""
-    who = (connection.connection_id, connection.user_id)
+    who = (session.connection_id, session.user_id)
     if code is CloseCode.INTERNAL_ERROR:
         log.error("handler failed: connection=%s user=%r", *who, exc_info=error)
     elif code is not CloseCode.NORMAL:

@@ -1,69 +1,73 @@
-"""One connection's nursery: receive, write, heartbeat, token expiry and handler; and its close.
+"""One connection's nursery, and its close.
 
-When one of the tasks ends, all end. Every end goes through `WebSocketConnection.begin_close`, whoever calls it: that
-is synchronous, takes the connection out of the registry, and calls `_begin_closing` here, which cancels what has to
-stop. The body of the nursery receives, and says goodbye afterwards: shielded, and from the moment closing begins with a
-deadline.
+    nursery
+      receiver    reads messages, whatever the handler does; then does the closing handshake
+      ping        sends the heartbeat
+      watchdog    closes with 4408 when the peer has been silent for too long
+      handler     the app's
+      token watch while there is an expiry: announces it, and closes with 4401
+      writer      while something waits to be written
 
-A connection that just sits there is three tasks: its body, its handler, and one that keeps time. A writer task exists
-only while something waits to be written.
+When one of them ends, all end. Every end goes through `Session.begin_close`, whoever calls it: that is synchronous,
+takes the session out of the registry, and calls `_begin_closing` here, which cancels what has to stop. Cancelling the
+nursery closes the socket with 1012. The closing handshake is shielded, and has a deadline from the moment it begins.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
 
 from quart_wshub.auth.identity import utc_now
+from quart_wshub.connection.ending import EndingKind
 from quart_wshub.connection.expiry import TokenWatch
 from quart_wshub.connection.failures import log_failure, verdict
-from quart_wshub.connection.session import EndingKind, WebSocketConnection
-from quart_wshub.protocol import heartbeat
 from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE, CloseCode
 from quart_wshub.protocol.errors import PeerError, WebSocketDisconnect
+from quart_wshub.protocol.heartbeat import PING, pong_frame
+from quart_wshub.protocol.inbound import heartbeat_in
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from quart_wshub.auth.identity import WallClock
-    from quart_wshub.connection.websocket import WebSocket
-    from quart_wshub.hub.websocket_hub import WebSocketHub
+    from quart_wshub.connection.session import Session
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
 
-__all__ = ["Handler", "Lifecycle"]
+__all__ = ["Lifecycle"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
-Handler = Callable[["WebSocket", WebSocketConnection, "WebSocketHub"], Awaitable[None]]
-
 PATIENCE = {EndingKind.CANCELLED: 0.5, EndingKind.OVERFLOWED: 1.0}
-"""Seconds that saying goodbye may take where that is less than `WS_CLOSE_TIMEOUT_SECONDS`: when the server will not
-wait, and when the peer has shown that it does not read."""
+"""Seconds for the closing handshake where that is less than `WS_CLOSE_TIMEOUT_SECONDS`: when the server will not wait,
+and when the peer has shown that it does not read."""
 
 
 class Lifecycle:
     """Runs one accepted, registered connection to its end.
 
     Args:
+        handle: calls the app's handler.
         announce_expiry: whether the client is told before its token expires.
         wall_clock: by which tokens expire.
     """
 
     __slots__ = (
-        "_connection",
-        "_goodbye_deadline",
-        "_handler",
-        "_hub",
-        "_nap",
+        "_close_deadline",
+        "_handle",
+        "_notice",
         "_nursery",
         "_paused",
         "_receiving",
+        "_session",
         "_settings",
         "_token",
         "_transport",
+        "_wall_clock",
         "_writing",
         "_written",
     )
@@ -71,25 +75,23 @@ class Lifecycle:
     def __init__(
         self,
         transport: Transport,
-        connection: WebSocketConnection,
-        hub: WebSocketHub,
-        handler: Handler,
+        session: Session,
+        handle: Callable[[], Awaitable[None]],
         settings: WebSocketSettings,
         *,
         announce_expiry: bool = False,
         wall_clock: WallClock = utc_now,
     ) -> None:
         self._transport = transport
-        self._connection = connection
-        self._hub = hub
-        self._handler = handler
+        self._session = session
+        self._handle = handle
         self._settings = settings
-        notice = settings.WS_EXPIRY_NOTICE_SECONDS if announce_expiry else None
-        self._token = TokenWatch(connection, notice=notice, wall_clock=wall_clock)
-        self._nap: trio.CancelScope | None = None
+        self._notice = settings.WS_EXPIRY_NOTICE_SECONDS if announce_expiry else None
+        self._wall_clock = wall_clock
+        self._token: TokenWatch | None = None
         self._nursery: trio.Nursery
         self._receiving = trio.CancelScope()
-        self._goodbye_deadline = math.inf
+        self._close_deadline = math.inf
         self._writing: trio.CancelScope | None = None
         self._written: trio.Event | None = None
         self._paused = False
@@ -99,124 +101,151 @@ class Lifecycle:
 
         Cancellation closes the socket with 1012 and gives that half a second.
         """
-        connection = self._connection
         async with trio.open_nursery() as self._nursery:
-            connection.on_closing.append(self._begin_closing)
-            connection.on_refresh = self._wake_up
-            connection.outbox.on_busy = self._start_writer
-            if not connection.outbox.idle:  # `hello` waits already
-                self._start_writer()
-            if connection.ending is not None:  # evicted before it ran
-                self._begin_closing(connection)
-            self._nursery.start_soon(self._sibling, self._keep_time)
-            self._nursery.start_soon(self._sibling, self._handle)
-            try:
-                with self._receiving:
-                    await self._sibling(self._receive)
-            finally:
-                await self._say_goodbye()
+            for task in (self._receiver, self._ping, self._watchdog, self._handler):
+                self._start(task)
+            self._attach()
+
+    def _attach(self) -> None:
+        """Have the session start and stop what is needed only at times."""
+        session = self._session
+        session.on_refresh = self._watch_token
+        self._watch_token()
+        session.outbox.on_busy = self._start_writer
+        if not session.outbox.idle:  # `hello` waits already
+            self._start_writer()
+        session.on_closing.append(self._begin_closing)
+        if session.ending is not None:  # evicted before it ran
+            self._begin_closing(session)
+
+    def _start(self, task: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._sibling, task)
 
     async def _sibling(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run a task so that every way it can end, ends the connection."""
         try:
             await task()
         except trio.Cancelled:
-            self._connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
+            self._session.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
             raise
         except Exception:
-            log.exception("internal error: connection=%s", self._connection.connection_id)
-            self._connection.begin_close(CloseCode.INTERNAL_ERROR, kind=EndingKind.SERVER_CLOSED)
+            log.exception("internal error: connection=%s", self._session.connection_id)
+            self._session.close(CloseCode.INTERNAL_ERROR)
 
-    def _begin_closing(self, connection: WebSocketConnection) -> None:
-        """Stop what has to stop. Synchronous: called in the middle of whatever ended the connection."""
-        assert connection.ending is not None
-        kind = connection.ending.kind
-        now = trio.current_time()
-        grace = self._settings.WS_CLOSE_TIMEOUT_SECONDS
-        patience = min(grace, PATIENCE.get(kind, math.inf))
-        self._receiving.cancel()
-        self._goodbye_deadline = min(now + patience, connection.ending.deadline)
-        if self._writing is not None:
-            self._writing.deadline = min(self._writing.deadline, self._goodbye_deadline)
-        if kind in {EndingKind.PEER_LEFT, EndingKind.HANDLER_CLOSED}:
-            self._nursery.cancel_scope.deadline = now + grace
-        else:
-            self._nursery.cancel_scope.cancel()
+    # The tasks
 
-    async def _say_goodbye(self) -> None:
-        """Let what is queued go out, then do the closing handshake."""
-        if self._connection.ending is None:  # neither an exception nor cancelled: the process is being interrupted
-            self._connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
-        ending = self._connection.ending
-        assert ending is not None
-        with trio.CancelScope(shield=True, deadline=self._goodbye_deadline) as goodbye:
-            if self._written is not None:
-                await self._written.wait()
-            await self._transport.close(ending.code, ending.reason)
-        if goodbye.cancelled_caught:
-            self._transport.abort()
+    async def _receiver(self) -> None:
+        try:
+            with self._receiving:
+                await self._sibling(self._receive)
+        finally:
+            await self._close_socket()
+
+    async def _ping(self) -> None:
+        session = self._session
+        while session.ending is None:
+            await trio.sleep(self._settings.WS_HEARTBEAT_SECONDS)
+            if trio.current_time() >= self._silence_ends():
+                return  # the watchdog's turn
+            session.ping_sent()
+            if not session.offer(PING) and self._paused:
+                # Nobody reads, so nobody else would find out that the peer has gone.
+                session.peer_left(WebSocketDisconnect(ABNORMAL_CLOSURE))
+
+    async def _watchdog(self) -> None:
+        while (silence_ends := self._silence_ends()) > trio.current_time():  # noqa: ASYNC110 - each frame puts it off
+            await trio.sleep_until(silence_ends)
+        if self._token is not None:
+            self._token.look()  # where both are due, the expiry counts
+        self._session.close(CloseCode.HEARTBEAT_TIMEOUT)
+
+    async def _handler(self) -> None:
+        code: CloseCode = CloseCode.NORMAL
+        try:
+            await self._handle()
+        except (Exception, BaseExceptionGroup) as error:
+            cancelled, failure = _split_cancelled(error)
+            if failure is not None:
+                code = verdict(failure)
+                log_failure(self._session, failure, code)
+            if cancelled is not None:
+                raise cancelled from None
+        self._session.close(code)
+        # Where the peer had left already, the siblings were waiting for nothing but this handler.
+        self._nursery.cancel_scope.cancel()
+
+    def _watch_token(self) -> None:
+        """Start the token watch where there is an expiry; have it look again where it runs."""
+        if self._token is not None:
+            self._token.look_again()
+        elif self._session.identity.expires_at is not None:
+            self._token = TokenWatch(self._session, notice=self._notice, wall_clock=self._wall_clock)
+            self._start(self._token.run)
+
+    # Receiving
 
     async def _receive(self) -> None:
         """Read whatever the handler does, so that a disconnect and heartbeats are always noticed."""
+        session = self._session
         try:
             while True:
-                await self._receive_some()
+                if not session.inbox.has_room():
+                    await self._wait_for_handler()
+                messages = await self._transport.receive()
+                session.received(messages)
+                for message in messages:
+                    if isinstance(message, str) and (beat := heartbeat_in(message)) is not None:
+                        self._answer(*beat)
+                    else:
+                        session.take(message)
         except WebSocketDisconnect as gone:
-            self._connection.peer_left(gone)
+            session.peer_left(gone)
         except PeerError as error:
-            log.info("closing with %d: %r: %s", error.close_code, self._connection, error)
-            self._connection.begin_close(error.close_code, kind=EndingKind.SERVER_CLOSED)
-
-    async def _receive_some(self) -> None:
-        connection = self._connection
-        if not connection.inbox.has_room():
-            await self._wait_for_handler()
-        messages = await self._transport.receive()
-        connection.received(messages)
-        requests = connection.requests
-        for message in messages:
-            if isinstance(message, str) and (beat := heartbeat.classify(message)) is not None:
-                self._answer(*beat)
-            elif requests is None or not isinstance(message, str) or not requests.take(message):
-                connection.inbox.put(message)
+            log.info("closing with %d: %r: %s", error.close_code, session, error)
+            session.close(error.close_code)
 
     def _answer(self, kind: str, request_id: str | None) -> None:
         if kind == "ping":
-            self._connection.offer(heartbeat.pong_frame(request_id))
+            self._session.offer(pong_frame(request_id))
         else:
-            self._connection.pong_received()
+            self._session.pong_received()
 
     async def _wait_for_handler(self) -> None:
-        """Let the peer wait while the handler is behind: it is held up by TCP, and not held dead meanwhile.
+        """Let the peer wait while the handler is behind: TCP holds it up, and it does not count as silent meanwhile.
 
         While nothing is read a disconnect goes unnoticed, so this too has an end.
         """
         self._paused = True
         with trio.move_on_after(self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS) as patience:
-            await self._connection.inbox.wait_for_room()
+            await self._session.inbox.wait_for_room()
         self._paused = False
-        self._connection.last_seen = trio.current_time()
+        self._session.last_seen = trio.current_time()
         if patience.cancelled_caught:
-            self._connection.begin_close(
-                CloseCode.POLICY_VIOLATION, "more messages than are read here", kind=EndingKind.SERVER_CLOSED
-            )
+            self._session.close(CloseCode.POLICY_VIOLATION, "handler too slow")
+
+    def _silence_ends(self) -> float:
+        """When a peer that says nothing more has been silent for too long. While it is held up it is not silent."""
+        since = trio.current_time() if self._paused else self._session.last_seen
+        return since + self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS
+
+    # Writing
 
     def _start_writer(self) -> None:
         # Shielded: cancelled in the middle of a frame, nothing could follow it, not even the close frame.
         self._writing = trio.CancelScope(shield=True)
         self._written = trio.Event()
-        if self._connection.ending is not None:
-            self._writing.deadline = self._goodbye_deadline
+        if self._session.ending is not None:
+            self._writing.deadline = self._close_deadline
         self._nursery.start_soon(self._write, self._writing, self._written)
 
     async def _write(self, scope: trio.CancelScope, written: trio.Event) -> None:
         """Write until nothing waits. A peer that takes longer over a batch than it may be silent is given up on."""
-        outbox = self._connection.outbox
+        outbox = self._session.outbox
         failure: WebSocketDisconnect | None = None
         try:
             with scope:
                 while batch := outbox.take():
-                    if self._connection.ending is None:
+                    if self._session.ending is None:
                         scope.deadline = trio.current_time() + self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS
                     await self._transport.send(batch)
         except WebSocketDisconnect as gone:
@@ -226,59 +255,43 @@ class Lifecycle:
             self._writing = None
             written.set()
         if scope.cancelled_caught:
-            self._connection.begin_close(CloseCode.TRY_AGAIN_LATER, "too slow", kind=EndingKind.OVERFLOWED)
+            self._session.begin_close(CloseCode.TRY_AGAIN_LATER, "too slow", kind=EndingKind.OVERFLOWED)
             self._transport.abort()
         elif failure is not None:
             # The receiver is about to find out too, with the true code, and may have messages to take before that.
             await trio.sleep(self._settings.WS_CLOSE_TIMEOUT_SECONDS)
-            self._connection.peer_left(failure)
+            self._session.peer_left(failure)
 
-    async def _keep_time(self) -> None:
-        """Ping, watch for silence, and end the connection with its token: whichever is next."""
-        connection, settings = self._connection, self._settings
-        next_ping = trio.current_time() + settings.WS_HEARTBEAT_SECONDS
-        look_at_token = trio.current_time() + self._token.look()
-        while connection.ending is None:
-            await self._sleep_until(min(next_ping, self._silence_ends(), look_at_token))
-            look_at_token = trio.current_time() + self._token.look()
-            now = trio.current_time()
-            if now >= self._silence_ends():
-                connection.begin_close(CloseCode.HEARTBEAT_TIMEOUT, kind=EndingKind.SERVER_CLOSED)
-            elif now >= next_ping:
-                connection.ping_sent()
-                if not connection.offer(heartbeat.PING) and self._paused:
-                    # Nobody reads, so nobody else would find out that the peer has gone.
-                    connection.peer_left(WebSocketDisconnect(ABNORMAL_CLOSURE))
-                next_ping = now + settings.WS_HEARTBEAT_SECONDS
+    # The end
 
-    async def _sleep_until(self, deadline: float) -> None:
-        """Sleep, unless `_wake_up` is called."""
-        with trio.CancelScope(deadline=deadline) as self._nap:
-            await trio.sleep_forever()
+    def _begin_closing(self, session: Session) -> None:
+        """Stop what has to stop. Synchronous: called in the middle of whatever ended the connection."""
+        assert session.ending is not None
+        kind = session.ending.kind
+        now = trio.current_time()
+        grace = self._settings.WS_CLOSE_TIMEOUT_SECONDS
+        patience = min(grace, PATIENCE.get(kind, math.inf))
+        self._receiving.cancel()
+        self._close_deadline = min(now + patience, session.ending.deadline)
+        if self._writing is not None:
+            self._writing.deadline = min(self._writing.deadline, self._close_deadline)
+        if kind in {EndingKind.PEER_LEFT, EndingKind.HANDLER_CLOSED}:
+            self._nursery.cancel_scope.deadline = now + grace
+        else:
+            self._nursery.cancel_scope.cancel()
 
-    def _wake_up(self) -> None:
-        if self._nap is not None:
-            self._nap.cancel()
-
-    def _silence_ends(self) -> float:
-        """When a peer that says nothing more has been silent for too long. While it is held up it is not silent."""
-        since = trio.current_time() if self._paused else self._connection.last_seen
-        return since + self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS
-
-    async def _handle(self) -> None:
-        code: CloseCode = CloseCode.NORMAL
-        try:
-            await self._handler(self._connection.ws, self._connection, self._hub)
-        except (Exception, BaseExceptionGroup) as error:
-            cancelled, failure = _split_cancelled(error)
-            if failure is not None:
-                code = verdict(failure)
-                log_failure(self._connection, failure, code)
-            if cancelled is not None:
-                raise cancelled from None
-        self._connection.begin_close(code, kind=EndingKind.SERVER_CLOSED)
-        # Where the peer had left already, the siblings were waiting for nothing but this handler.
-        self._nursery.cancel_scope.cancel()
+    async def _close_socket(self) -> None:
+        """Let what is queued go out, then do the closing handshake."""
+        if self._session.ending is None:  # neither an exception nor cancelled: the process is being interrupted
+            self._session.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
+        ending = self._session.ending
+        assert ending is not None
+        with trio.CancelScope(shield=True, deadline=self._close_deadline) as closing:
+            if self._written is not None:
+                await self._written.wait()
+            await self._transport.close(ending.code, ending.reason)
+        if closing.cancelled_caught:
+            self._transport.abort()
 
 
 def _split_cancelled(error: BaseException) -> tuple[BaseException | None, BaseException | None]:

@@ -1,14 +1,14 @@
-"""Which topics a connection is in because of `hub.subscription` blocks, and which of them outlast the blocks.
+"""The `hub.subscription` blocks of one connection, and which memberships outlast them.
 
 Pure bookkeeping of one connection; it lives and dies with it, and is made with its first block.
 """
 
 from __future__ import annotations
 
-__all__ = ["Hold", "Holds"]
+__all__ = ["Block", "Memberships"]
 
 
-class Hold:
+class Block:
     """One membership that blocks rely on.
 
     Attributes:
@@ -23,39 +23,39 @@ class Hold:
         self.outlasts: bool = outlasts
 
 
-class Holds:
-    """The holds of one connection, by topic."""
+class Memberships:
+    """By topic."""
 
     __slots__ = ("_by_topic",)
 
     def __init__(self) -> None:
-        self._by_topic: dict[str, Hold] = {}
+        self._by_topic: dict[str, Block] = {}
 
     def __len__(self) -> int:
         """Topics with open blocks."""
         return len(self._by_topic)
 
-    def enter(self, topic: str, *, was_member: bool) -> Hold:
+    def enter(self, topic: str, *, was_member: bool) -> Block:
         """A block begins; give what this returns to `leave` at its end."""
-        hold = self._by_topic.get(topic)
-        if hold is None:
-            hold = self._by_topic[topic] = Hold(outlasts=was_member)
-        hold.blocks += 1
-        return hold
+        block = self._by_topic.get(topic)
+        if block is None:
+            block = self._by_topic[topic] = Block(outlasts=was_member)
+        block.blocks += 1
+        return block
 
-    def leave(self, topic: str, hold: Hold) -> bool:
+    def leave(self, topic: str, block: Block) -> bool:
         """A block ends. Says whether the membership ends with it."""
-        hold.blocks -= 1
-        if hold.blocks or self._by_topic.get(topic) is not hold:
+        block.blocks -= 1
+        if block.blocks or self._by_topic.get(topic) is not block:
             return False
         del self._by_topic[topic]
-        return not hold.outlasts
+        return not block.outlasts
 
     def subscribed(self, topic: str) -> None:
         """The membership was asked for by itself: it outlasts the blocks."""
-        hold = self._by_topic.get(topic)
-        if hold is not None:
-            hold.outlasts = True
+        block = self._by_topic.get(topic)
+        if block is not None:
+            block.outlasts = True
 
     def unsubscribed(self, topic: str) -> None:
         """The membership was ended by itself: the blocks have nothing left to end."""

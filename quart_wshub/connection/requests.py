@@ -7,14 +7,11 @@ inbox, so a reply arrives also while the handler is busy, or waits for it.
 
 from __future__ import annotations
 
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import trio
-from pydantic import ValidationError
-from pydantic_core import from_json
 
-from quart_wshub.protocol.envelope import WSEnvelope
+from quart_wshub.protocol.envelope import WSEnvelope, is_answer
 from quart_wshub.protocol.errors import (
     RequestFailedError,
     RequestLimitError,
@@ -23,12 +20,12 @@ from quart_wshub.protocol.errors import (
     WebSocketDisconnect,
     WSHubError,
 )
-from quart_wshub.protocol.frame import Frame
+from quart_wshub.protocol.inbound import find_envelope
 
 if TYPE_CHECKING:
-    from quart_wshub.connection.session import WebSocketConnection
+    from collections.abc import Mapping
 
-__all__ = ["MAX_PENDING", "Requests", "ask", "check_timeout", "no_reply"]
+__all__ = ["MARK", "MAX_PENDING", "Requests", "check_timeout", "no_reply"]
 
 MAX_PENDING = 64
 """Requests that may wait for one client at a time; and how many of those given up on are remembered."""
@@ -88,18 +85,19 @@ class Requests:
 
     def take(self, text: str) -> bool:
         """Whether this message was a reply to one of the requests, and has been dealt with."""
-        # The second search lets through an id that is spelled with JSON escapes, which is the same JSON.
-        if MARK not in text and "\\u00" not in text:
+        parts = find_envelope(text, MARK)
+        if parts is None:
             return False
-        envelope = _envelope(text)
-        if envelope is None or envelope.request_id is None:
+        kind, data, request_id = parts
+        if request_id is None:
             return False
-        request = self._waiting.get(envelope.request_id)
-        if request is not None and envelope.type in {request.reply_type, "error"}:
-            request.end(_failure(envelope) if envelope.type == "error" else envelope)
+        request = self._waiting.get(request_id)
+        if request is not None and kind in {request.reply_type, "error"}:
+            envelope = WSEnvelope(type=kind, data=data, request_id=request_id)
+            request.end(_failure(data) if kind == "error" else envelope)
             return True
-        if envelope.request_id in self._given_up and (envelope.type == "error" or envelope.type.endswith(".reply")):
-            del self._given_up[envelope.request_id]
+        if request_id in self._given_up and is_answer(kind):
+            del self._given_up[request_id]
             return True
         return False
 
@@ -109,16 +107,9 @@ class Requests:
             request.end(WebSocketDisconnect(code, reason))
 
 
-def _envelope(text: str) -> WSEnvelope | None:
-    try:
-        return WSEnvelope.model_validate(from_json(text, allow_inf_nan=False))
-    except (ValueError, ValidationError):
-        return None  # the handler's affair, as any message that is no envelope
-
-
-def _failure(envelope: WSEnvelope) -> RequestFailedError:
-    code, message = (_text(envelope.data.get(key)) for key in ("code", "message"))
-    return RequestFailedError(code, message, envelope.data.get("details"))
+def _failure(data: Mapping[str, Any]) -> RequestFailedError:
+    code, message = (_text(data.get(key)) for key in ("code", "message"))
+    return RequestFailedError(code, message, data.get("details"))
 
 
 def _text(value: Any) -> str:
@@ -139,30 +130,3 @@ def check_timeout(timeout: float) -> None:
 def no_reply(request_type: str, timeout: float) -> RequestTimeoutError:
     """The error of a request that was not answered in time."""
     return RequestTimeoutError(f"no reply to {request_type!r} within {timeout:g} s")
-
-
-async def ask(connection: WebSocketConnection, envelope: WSEnvelope, timeout: float) -> WSEnvelope:
-    """Send a copy of the envelope with a `request_id` of its own to a connection of this node, and wait for the reply.
-
-    What `WebSocketHub.request` says of errors and cancellation holds here.
-    """
-    check_timeout(timeout)
-    request_id = f"{MARK}{token_hex(16)}"
-    frame = Frame(envelope.model_copy(update={"request_id": request_id}).encode())
-    if connection.requests is None:
-        connection.requests = Requests()
-    requests = connection.requests
-    request = requests.begin(request_id, envelope.type)
-    try:
-        with trio.move_on_after(timeout):
-            await connection.send(frame)
-            await request.answered.wait()
-    finally:
-        requests.end(request_id)
-        if not requests:
-            connection.requests = None
-    if request.outcome is None:
-        raise no_reply(envelope.type, timeout)
-    if isinstance(request.outcome, WSHubError):
-        raise request.outcome
-    return request.outcome

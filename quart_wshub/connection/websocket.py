@@ -10,14 +10,17 @@ import trio
 from pydantic_core import to_json
 from werkzeug.datastructures import Headers, MultiDict
 
-from quart_wshub.connection.session import EndingKind, WebSocketConnection
+from quart_wshub.connection.ending import EndingKind
 from quart_wshub.protocol.close_codes import CloseCode, validate_close
-from quart_wshub.protocol.envelope import WSEnvelope, loads
+from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.errors import UnsupportedDataError, WebSocketDisconnect
 from quart_wshub.protocol.frame import Frame
+from quart_wshub.protocol.inbound import loads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from quart_wshub.connection.session import Session
 
 __all__ = ["HandshakeInfo", "WebSocket"]
 
@@ -62,10 +65,10 @@ class WebSocket:
     `WebSocketDisconnect` once the socket is closed; a handler need not catch that.
     """
 
-    __slots__ = ("_connection", "_handshake")
+    __slots__ = ("_handshake", "_session")
 
-    def __init__(self, connection: WebSocketConnection, handshake: HandshakeInfo) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, handshake: HandshakeInfo) -> None:
+        self._session = session
         self._handshake = handshake
 
     @property
@@ -98,7 +101,7 @@ class WebSocket:
 
         After the peer has gone this still gives every message it had sent, in order.
         """
-        return await self._connection.inbox.get()
+        return await self._session.inbox.get()
 
     async def receive_json(self) -> Any:
         """The next message, parsed.
@@ -148,7 +151,7 @@ class WebSocket:
                 msg = f"a message is str or bytes, not {type(message).__name__}; for other objects there is send_json"
                 raise TypeError(msg)
             message = bytes(message)
-        await self._connection.send(Frame(message))
+        await self._session.send(Frame(message))
 
     async def send_json(self, obj: Any) -> None:
         """Send an object as JSON text; UUIDs, datetimes, dataclasses and pydantic models are understood.
@@ -156,11 +159,11 @@ class WebSocket:
         Raises:
             pydantic_core.PydanticSerializationError: `obj` holds something that has no JSON form.
         """
-        await self._connection.send(Frame(to_json(obj).decode()))
+        await self._session.send(Frame(to_json(obj).decode()))
 
     async def send_envelope(self, envelope: WSEnvelope) -> None:
         """Send an envelope."""
-        await self._connection.send(Frame(envelope.encode()))
+        await self._session.send(Frame(envelope.encode()))
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close the socket, once what was sent before has gone out. A second call does nothing.
@@ -173,8 +176,8 @@ class WebSocket:
         """
         validate_close(code, reason)
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._connection.begin_close(code, reason, kind=EndingKind.HANDLER_CLOSED)
+        self._session.begin_close(code, reason, kind=EndingKind.HANDLER_CLOSED)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def __repr__(self) -> str:
-        return f"<WebSocket {self._connection.connection_id}>"
+        return f"<WebSocket {self._session.connection_id}>"

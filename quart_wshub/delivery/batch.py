@@ -9,7 +9,7 @@ from quart_wshub.protocol.frame import Frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable
 
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.delivery.recipient import Recipient
 
 __all__ = ["Batch"]
 
@@ -41,11 +41,11 @@ class Batch:
     def __init__(
         self,
         key: Hashable,
-        members: Callable[[], Collection[WebSocketConnection]],
-        excluded: WebSocketConnection | None,
+        members: Callable[[], Collection[Recipient]],
+        excluded: Recipient | None,
     ) -> None:
         self.key: Hashable = key
-        self.members: tuple[WebSocketConnection, ...] = tuple(members())
+        self.members: tuple[Recipient, ...] = tuple(members())
         if excluded is not None:
             self.members = tuple(member for member in self.members if member is not excluded)
         self.live: int = len(self.members)
@@ -54,8 +54,8 @@ class Batch:
         self._live_members = members
         self._frames: list[Frame] = []
         self._position = 0
-        self._positions: dict[WebSocketConnection, int] | None = None
-        self._served_ahead: set[WebSocketConnection] = set()
+        self._positions: dict[Recipient, int] | None = None
+        self._served_ahead: set[Recipient] = set()
 
     def add(self, frame: Frame) -> None:
         """Add a publication. Not once the batch is sealed."""
@@ -75,25 +75,25 @@ class Batch:
         still_in = self._live_members()
         ahead = self._served_ahead
         accepted = 0
-        for connection in self.members[start:stop]:
-            if connection in still_in and not (ahead and connection in ahead):
-                accepted += connection.offer(frame)
+        for member in self.members[start:stop]:
+            if member in still_in and not (ahead and member in ahead):
+                accepted += member.offer(frame)
         self._position = stop
         return accepted
 
-    def serve_first(self, connection: WebSocketConnection) -> None:
+    def serve_first(self, member: Recipient) -> None:
         """Serve one socket ahead of the others, if it is a member and was not served yet."""
-        position = self._position_of(connection)
-        if position is not None and position >= self._position and connection not in self._served_ahead:
-            self._served_ahead.add(connection)
-            connection.offer(self.seal())
+        position = self._position_of(member)
+        if position is not None and position >= self._position and member not in self._served_ahead:
+            self._served_ahead.add(member)
+            member.offer(self.seal())
 
-    def leave(self, connection: WebSocketConnection) -> None:
+    def leave(self, member: Recipient) -> None:
         """Do not count this member any more. Once for each."""
-        if self._position_of(connection) is not None:
+        if self._position_of(member) is not None:
             self.live -= 1
 
-    def _position_of(self, connection: WebSocketConnection) -> int | None:
+    def _position_of(self, member: Recipient) -> int | None:
         if self._positions is None:
             self._positions = {member: position for position, member in enumerate(self.members)}
-        return self._positions.get(connection)
+        return self._positions.get(member)

@@ -1,4 +1,7 @@
-"""Delivery to many sockets: in one order, in slices, and in few system calls when publications come thick and fast.
+"""Delivery to many sockets: in one order, in slices, and in few system calls when they come close together.
+
+A publication is entered for the local sockets and posted to the other nodes at one point, without a checkpoint in
+between, so that all nodes see the publications of this node in the same order, whatever happens to it afterwards.
 
 A publication on its own is written to its sockets at once. Where the next one for the same sockets follows within a
 millisecond, or while that one is still being written, it is held back until nothing else is to be done, and for at
@@ -13,7 +16,7 @@ a handler sends to its own socket, or a connection is closed, that one socket is
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -21,9 +24,12 @@ from trio.testing import wait_all_tasks_blocked
 from quart_wshub.delivery.batch import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Hashable
+    from collections.abc import Callable, Collection, Hashable
+    from uuid import UUID
 
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.delivery.audience import Audience
+    from quart_wshub.delivery.recipient import Recipient
+    from quart_wshub.delivery.registry import Registry
     from quart_wshub.protocol.frame import Frame
 
 __all__ = ["FanOut"]
@@ -42,52 +48,65 @@ MAX_HELD_BYTES = 16 * 1024
 
 
 class FanOut:
-    """The deliveries of one hub, in the order they were asked for."""
+    """The deliveries of one node, in one order.
 
-    def __init__(self) -> None:
+    Attributes:
+        deliveries: sockets that accepted a publication, so far.
+    """
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        self._registry = registry
         self._order = trio.Lock()
         self._work = 0
         self._last_key: Hashable = None
         self._last_time = 0.0
         self._held: Batch | None = None
         self._leaving: Batch | None = None
+        self._next_is_waiting = False
         self._flusher: trio.lowlevel.ParkingLot | None = None
+        self.deliveries: int = 0
 
     async def deliver(
         self,
-        key: Hashable,
-        members: Callable[[], Collection[WebSocketConnection]],
+        audience: Audience,
         frame: Frame,
-        excluded: WebSocketConnection | None = None,
+        exclude: UUID | None = None,
+        post: Callable[[], None] | None = None,
     ) -> int:
-        """Deliver to the members, whom `key` names. Returns how many sockets accepted the frame.
+        """Deliver to an audience, but not to the connection `exclude`. Returns how many sockets accepted the frame.
 
-        A checkpoint; gives way to other tasks after every 128 sockets. Cancelled before it has begun it does nothing,
-        cancelled later it has served some of the members.
+        A checkpoint; gives way to other tasks after every 128 sockets. Cancelled before the publication has its place
+        in the order, nothing has happened; from there on it reaches every socket, cancelled or not.
+
+        Args:
+            post: called when the publication gets its place, to post it to the other nodes. Never raises.
         """
-        await self._checkpoint()
-        key = (key, excluded)
-        if self._may_hold(key):
-            accepted = await self._hold(key, members, frame, excluded)
-        else:
-            accepted = await self._deliver_now(key, members, frame, excluded)
-        self._last_key, self._last_time = key, perf_counter()
+        excluded = None if exclude is None else self._registry.get(exclude)
+        members = self._registry.members_of(audience)
+        accepted = await self.deliver_to((audience, excluded), members, frame, excluded, post)
+        self.deliveries += accepted
         return accepted
 
-    async def _deliver_now(
+    async def deliver_to(
         self,
         key: Hashable,
-        members: Callable[[], Collection[WebSocketConnection]],
+        members: Callable[[], Collection[Recipient]],
         frame: Frame,
-        excluded: WebSocketConnection | None,
+        excluded: Recipient | None = None,
+        post: Callable[[], None] | None = None,
     ) -> int:
-        batch = Batch(key, members, excluded)
-        batch.add(frame)
-        if self._held is None and not self._order.locked() and len(batch.members) <= SLICE:
-            return self._serve(batch, 0)
-        async with self._order:
-            await self._let_go_of_held()
-            return await self._serve_in_slices(batch)
+        """Deliver to the members, whom `key` names, in the same order; `deliveries` does not count this."""
+        await self._checkpoint()
+        if self._may_hold(key):
+            accepted = await self._hold(key, members, frame, excluded, post)
+        elif self._held is None and not self._order.locked() and len(members()) <= SLICE:
+            accepted = self._serve(_enter(key, members, frame, excluded, post), 0)
+        else:
+            async with self._order:
+                await self._let_go_before_the_next()
+                accepted = await self._serve_in_slices(_enter(key, members, frame, excluded, post))
+        self._last_key, self._last_time = key, perf_counter()
+        return accepted
 
     async def _checkpoint(self) -> None:
         self._work += CALL_COST
@@ -98,7 +117,7 @@ class FanOut:
             await trio.lowlevel.checkpoint()
 
     def _may_hold(self, key: Hashable) -> bool:
-        if self._flusher is None:
+        if self._flusher is None or self._next_is_waiting:
             return False
         if self._held is not None:
             return self._held.key == key and not self._held.sealed
@@ -109,16 +128,20 @@ class FanOut:
     async def _hold(
         self,
         key: Hashable,
-        members: Callable[[], Collection[WebSocketConnection]],
+        members: Callable[[], Collection[Recipient]],
         frame: Frame,
-        excluded: WebSocketConnection | None,
+        excluded: Recipient | None,
+        post: Callable[[], None] | None,
     ) -> int:
-        if self._held is None:
-            self._held = Batch(key, members, excluded)
+        held = self._held
+        if held is None:
+            held = self._held = _enter(key, members, frame, excluded, post)
             assert self._flusher is not None
             self._flusher.unpark()
-        held = self._held
-        held.add(frame)
+        else:
+            held.add(frame)
+            if post is not None:
+                post()
         if held.size >= MAX_HELD_BYTES:
             await self._flush()
         return held.live
@@ -127,21 +150,29 @@ class FanOut:
         async with self._order:
             await self._let_go_of_held()
 
+    async def _let_go_before_the_next(self) -> None:
+        """Let go of what is held back, so that the next can be entered. Nothing more is held back before it is."""
+        self._next_is_waiting = True
+        try:
+            await self._let_go_of_held()
+        finally:
+            self._next_is_waiting = False
+
     async def _let_go_of_held(self) -> None:
         held, self._held = self._held, None
         if held is not None:
-            # Its publishers were told that it is delivered: it is not the present caller's to cancel.
-            await self._serve_in_slices(held, trio.lowlevel.cancel_shielded_checkpoint)
+            await self._serve_in_slices(held)
 
-    async def _serve_in_slices(
-        self, batch: Batch, give_way: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
-    ) -> int:
-        """Serve everyone, giving way to other tasks now and then. Hold the order."""
+    async def _serve_in_slices(self, batch: Batch) -> int:
+        """Serve everyone, giving way to other tasks now and then. Hold the order.
+
+        Not to be cancelled: other nodes deliver the publication too. It never waits for a peer.
+        """
         self._leaving = batch
         try:
             accepted = self._serve(batch, 0)
             for start in range(SLICE, len(batch.members), SLICE):
-                await give_way()
+                await trio.lowlevel.cancel_shielded_checkpoint()
                 accepted += self._serve(batch, start)
         finally:
             self._leaving = None
@@ -156,17 +187,17 @@ class FanOut:
         if self._held is not None:
             self._held.seal()
 
-    def serve_first(self, connection: WebSocketConnection) -> None:
+    def serve_first(self, member: Recipient) -> None:
         """Let this socket have everything that was published to it up to now."""
         if self._leaving is not None:
-            self._leaving.serve_first(connection)
+            self._leaving.serve_first(member)
         if self._held is not None:
-            self._held.serve_first(connection)
+            self._held.serve_first(member)
 
-    def leave(self, connection: WebSocketConnection) -> None:
+    def leave(self, member: Recipient) -> None:
         """This socket takes nothing more."""
         if self._held is not None:
-            self._held.leave(connection)
+            self._held.leave(member)
 
     async def run_flusher(self) -> None:
         """Let go in time what is held back. As long as this runs, publications may be held back; run it once.
@@ -188,6 +219,20 @@ class FanOut:
                 await self._flush()
         finally:
             self._flusher = None
-            held, self._held = self._held, None
-            if held is not None:
-                held.serve(0, len(held.members))
+            with trio.CancelScope(shield=True):  # waits for no peer, and so needs no deadline
+                await self._flush()
+
+
+def _enter(
+    key: Hashable,
+    members: Callable[[], Collection[Recipient]],
+    frame: Frame,
+    excluded: Recipient | None,
+    post: Callable[[], None] | None,
+) -> Batch:
+    """Give a publication its place in the order, here and on the other nodes: synchronous, and the only place."""
+    batch = Batch(key, members, excluded)
+    batch.add(frame)
+    if post is not None:
+        post()
+    return batch

@@ -10,16 +10,18 @@ from collections.abc import Collection, Hashable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from quart_wshub.delivery.recipient import Recipient
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from quart_wshub.cluster.channels import Audience
+    from quart_wshub.delivery.audience import Audience
 
 __all__ = ["Member", "Registry", "Watcher"]
 
 
-class Member(Hashable, Protocol):
+class Member(Recipient, Protocol):
     """What the registry needs of a connection."""
 
     @property
@@ -54,12 +56,16 @@ class Registry(Generic[M]):
     Members are kept in the order they came (a `dict` serves as an ordered set), so a user's first is the oldest.
     """
 
-    def __init__(self, watcher: Watcher | None = None) -> None:
-        self._watcher = watcher
+    def __init__(self) -> None:
+        self._watcher: Watcher | None = None
         self._by_id: dict[UUID, M] = {}
         self._by_user: dict[Hashable, dict[M, None]] = {}
         self._by_topic: dict[str, dict[M, None]] = {}
         self._topics_of: dict[M, AbstractSet[str]] = {}
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` of each user's and each topic's first and last member. Call it while nobody is registered."""
+        self._watcher = watcher
 
     def add(self, member: M) -> None:
         """Enter a member.
@@ -149,9 +155,15 @@ class Registry(Generic[M]):
         """Every user with at least one member."""
         return frozenset(self._by_user)
 
-    def topics(self) -> frozenset[str]:
-        """Every topic with at least one member."""
-        return frozenset(self._by_topic)
+    @property
+    def user_count(self) -> int:
+        """Users with at least one member."""
+        return len(self._by_user)
+
+    @property
+    def topic_count(self) -> int:
+        """Topics with at least one member."""
+        return len(self._by_topic)
 
 
 def _enter(index: dict[K, dict[M, None]], key: K, member: M) -> bool:

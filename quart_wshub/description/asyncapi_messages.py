@@ -12,7 +12,8 @@ from quart_wshub.description.schemas import REF_PREFIX, Schema, Schemas
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from quart_wshub.description.catalog import Catalog, Message, Model
+    from quart_wshub.description.catalog import Catalog, Message
+    from quart_wshub.description.route import Model
     from quart_wshub.description.schemas import Mode
 
 __all__ = ["CHANNEL", "MessageWriter"]

@@ -1,16 +1,33 @@
-"""The data of the messages that this library sends of itself, as models: for the descriptions of an app.
+"""The messages that every hub or router knows by itself: their data as models.
 
-The runtime builds these messages by hand, which is faster, and the tests hold the two together.
+What the server sends by itself (`hello`, `gap`, …) the runtime builds by hand, which is faster, and the tests hold the
+two together.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, SecretStr
 
-__all__ = ["EmptyData", "ErrorData", "ExpiringData", "GapData", "HelloData"]
+from quart_wshub.description.route import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "BUILTIN_ROUTES",
+    "EmptyData",
+    "ErrorData",
+    "ExpiringData",
+    "GapData",
+    "HelloData",
+    "TokenData",
+    "TokenRefreshed",
+    "TopicData",
+]
 
 
 class EmptyData(BaseModel):
@@ -45,3 +62,33 @@ class GapData(BaseModel):
     topics: list[str] | None = Field(
         description="Of these topics; `null`: anything, also what was for this user alone."
     )
+
+
+class TopicData(BaseModel):
+    """The data of `subscribe` and `unsubscribe`, and of their replies."""
+
+    topic: Annotated[str, Field(min_length=1)]
+
+
+class TokenData(BaseModel):
+    """The data of `auth.refresh`."""
+
+    token: Annotated[SecretStr, Field(min_length=1)]
+
+
+class TokenRefreshed(BaseModel):
+    """The data of the reply to `auth.refresh`."""
+
+    expires_at: AwareDatetime | None
+
+
+BUILTIN_ROUTES: Mapping[str, Route] = MappingProxyType(
+    {
+        "subscribe": Route("subscribe", TopicData, TopicData, description="Get what is published to a topic."),
+        "unsubscribe": Route("unsubscribe", TopicData, TopicData, description="Get it no more."),
+        "auth.refresh": Route(
+            "auth.refresh", TokenData, TokenRefreshed, description="Stay connected with a new token of the same user."
+        ),
+    }
+)
+"""What every router answers by itself."""

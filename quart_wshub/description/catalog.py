@@ -8,52 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from pydantic import BaseModel
-
-from quart_wshub.description.builtin_messages import EmptyData, ErrorData, ExpiringData, GapData, HelloData
-from quart_wshub.messages.builtin_routes import BUILTIN_ROUTES
+from quart_wshub.description.builtin_messages import (
+    BUILTIN_ROUTES,
+    EmptyData,
+    ErrorData,
+    ExpiringData,
+    GapData,
+    HelloData,
+)
 from quart_wshub.protocol.envelope import REPLY_SUFFIX
 from quart_wshub.protocol.error_codes import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Catalog", "Described", "DescribedRoute", "DescribedSent", "Message", "Model", "make_catalog"]
+    from quart_wshub.description.route import Model, Route, Sent
 
-Model = type[BaseModel]
-"""Spelt here, because where something has a `type` that word means no other thing."""
-
-
-class DescribedRoute(Protocol):
-    """The facts of a message that clients send."""
-
-    @property
-    def type(self) -> str: ...
-
-    @property
-    def data_model(self) -> Model | None: ...
-
-    @property
-    def reply_model(self) -> Model | None: ...
-
-    @property
-    def description(self) -> str: ...
-
-    @property
-    def errors(self) -> tuple[str, ...]: ...
-
-
-class DescribedSent(Protocol):
-    """The facts of a message that the server sends of itself."""
-
-    @property
-    def type(self) -> str: ...
-
-    @property
-    def data_model(self) -> Model | None: ...
-
-    @property
-    def description(self) -> str: ...
+__all__ = ["Catalog", "Described", "Message", "make_catalog"]
 
 
 @runtime_checkable
@@ -61,10 +32,10 @@ class Described(Protocol):
     """What can be described: a `MessageRouter`."""
 
     @property
-    def routes(self) -> Mapping[str, DescribedRoute]: ...
+    def routes(self) -> Mapping[str, Route]: ...
 
     @property
-    def sent(self) -> Mapping[str, DescribedSent]: ...
+    def sent(self) -> Mapping[str, Sent]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +97,13 @@ def _sorted(messages: Iterable[Message]) -> tuple[Message, ...]:
     return tuple(sorted(messages, key=lambda message: message.type))
 
 
-def _from_route(route: DescribedRoute) -> Message:
+def _from_route(route: Route) -> Message:
     answer = route.type + REPLY_SUFFIX
     errors = tuple(sorted(set(route.errors) - set(ERROR_CODES)))
     return Message(route.type, route.data_model, route.description, answer, route.reply_model, errors)
 
 
-def _from_sent(sent: DescribedSent) -> Message:
+def _from_sent(sent: Sent) -> Message:
     return Message(sent.type, sent.data_model, sent.description)
 
 

@@ -1,19 +1,21 @@
-"""The orderly end of a hub: its sockets are sent away in batches, and no new ones are let in."""
+"""The orderly end of a hub: its connections are closed in batches, and no new ones are let in."""
 
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.connection.session import EndingKind
+from quart_wshub.connection.ending import EndingKind
 from quart_wshub.protocol.close_codes import CloseCode
 
 if TYPE_CHECKING:
-    from quart_wshub.connection.session import WebSocketConnection
+    from collections.abc import Iterator
+
+    from quart_wshub.connection.session import Session
     from quart_wshub.delivery.registry import Registry
-    from quart_wshub.hub.grace import Farewells
 
 __all__ = ["DRAIN_BATCHES", "MIN_DRAIN_BATCH", "Drain"]
 
@@ -24,10 +26,10 @@ DRAIN_BATCHES = 20
 class Drain:
     """Counts what has to end, from the start of a handshake to the very end of a socket, and ends it when asked to."""
 
-    def __init__(self, registry: Registry[WebSocketConnection], farewells: Farewells) -> None:
+    def __init__(self, registry: Registry[Session]) -> None:
         self._registry = registry
-        self._farewells = farewells
-        self._deadline: float | None = None
+        self._deadline = math.inf
+        self._cleanups: set[trio.CancelScope] = set()
         self._slots = 0
         self._vacant = trio.Event()
         self._vacant.set()
@@ -35,7 +37,7 @@ class Drain:
     @property
     def has_begun(self) -> bool:
         """Whether `run` was called."""
-        return self._deadline is not None
+        return self._deadline < math.inf
 
     def take_slot(self, limit: int | None) -> bool:
         """Count one more; `False` when there is no room, or no room any more."""
@@ -52,23 +54,36 @@ class Drain:
         if not self._slots:
             self._vacant.set()
 
-    def send_away(self, connection: WebSocketConnection) -> None:
+    @contextmanager
+    def cleanup(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """A scope for what still has to run for a connection that is over: shielded, and bounded in time.
+
+        It has so many seconds, or less where the hub is drained.
+        """
+        scope = trio.CancelScope(shield=True, deadline=min(trio.current_time() + seconds, self._deadline))
+        self._cleanups.add(scope)
+        try:
+            yield scope
+        finally:
+            self._cleanups.discard(scope)
+
+    def close(self, session: Session) -> None:
         """Close one connection, now that the drain has begun."""
-        assert self._deadline is not None
-        connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.SERVER_CLOSED, deadline=self._deadline)
+        session.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.SERVER_CLOSED, deadline=self._deadline)
 
     async def run(self, timeout: float) -> int:
-        """Send everyone away, and wait for the end; see `WebSocketHub.drain`."""
+        """Close every connection, and wait for the end; see `WebSocketHub.drain`."""
         deadline = trio.current_time() + timeout
-        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
-        self._farewells.end_by(self._deadline)
+        self._deadline = min(self._deadline, deadline)
+        for scope in self._cleanups:
+            scope.deadline = min(scope.deadline, self._deadline)
         everyone = list(self._registry.everyone())
         size = max(MIN_DRAIN_BATCH, math.ceil(len(everyone) / DRAIN_BATCHES))
         for start in range(0, len(everyone), size):
             if start:
                 await trio.sleep(timeout / 2 / DRAIN_BATCHES)
-            for connection in everyone[start : start + size]:
-                self.send_away(connection)
+            for session in everyone[start : start + size]:
+                self.close(session)
         with trio.move_on_at(deadline):
             await self._vacant.wait()
         await trio.lowlevel.checkpoint()

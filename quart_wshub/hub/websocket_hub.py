@@ -1,50 +1,33 @@
-"""`WebSocketHub`: who is connected, and delivery to them."""
+"""`WebSocketHub`: what apps do with a hub. What is behind it is the `HubRuntime`."""
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import trio
 
-from quart_wshub.auth.revocations import Revocations
-from quart_wshub.cluster.cluster import Cluster
-from quart_wshub.cluster.node_ids import make_connection_id
 from quart_wshub.cluster.view import ClusterView
-from quart_wshub.connection.memberships import Holds
-from quart_wshub.connection.requests import ask
-from quart_wshub.connection.session import EndingKind, WebSocketConnection
-from quart_wshub.delivery.fan_out import FanOut
-from quart_wshub.delivery.registry import Registry
-from quart_wshub.frozen import FrozenMapping
-from quart_wshub.hub.drain import Drain
-from quart_wshub.hub.grace import Farewells
-from quart_wshub.hub.statistics import HubStatistics
+from quart_wshub.hub.runtime import HubRuntime
 from quart_wshub.protocol.close_codes import CloseCode, validate_close
 from quart_wshub.protocol.errors import (
     BrokerUnavailableError,
     ConfigurationError,
     InvalidTopicError,
-    TopicLimitError,
     UnknownConnectionError,
     UsageError,
 )
-from quart_wshub.protocol.frame import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Mapping
     from uuid import UUID
 
     from quart_wshub.auth.identity import UserId
     from quart_wshub.broker.base import Broker
-    from quart_wshub.cluster.channels import Audience
-    from quart_wshub.cluster.inquiries import Asked
+    from quart_wshub.hub.statistics import HubStatistics
     from quart_wshub.protocol.envelope import WSEnvelope
 
-__all__ = ["WebSocketHub"]
+__all__ = ["WebSocketHub", "runtime_of"]
 
 
 class WebSocketHub:
@@ -56,8 +39,8 @@ class WebSocketHub:
     Delivery never waits for a socket: each has a queue, and a peer whose queue is full is closed with 1013. All
     fan-outs of one hub have one order, the same on every connection, also when they overlap.
 
-    Every method that awaits can be cancelled, and a loop over it gives way to other tasks. One that is cancelled has
-    either done nothing or, for a fan-out to many sockets, served some of them; no index is ever left half changed.
+    Every method that awaits can be cancelled, and a loop over it gives way to other tasks. A publication that is
+    cancelled has either not happened or reaches every socket; no index is ever left half changed.
 
     Args:
         max_per_user: sockets a user may have open at a time, on all nodes together, at least 1; one more evicts the
@@ -72,36 +55,8 @@ class WebSocketHub:
         if isinstance(max_per_user, bool) or not isinstance(max_per_user, int) or max_per_user < 1:
             msg = f"max_per_user={max_per_user!r} must be an integer of at least 1"
             raise ConfigurationError(msg)
-        self._max_per_user = max_per_user
-        self._fan_out = FanOut()
-        self._revocations = Revocations()
-        self._cluster = None if broker is None else Cluster(broker, self._fan_out, self._revocations, max_per_user)
-        self._registry: Registry[WebSocketConnection] = Registry() if self._cluster is None else self._cluster.registry
-        self._cluster_view = ClusterView(self._registry, self._cluster)
-        self._accepted = self._publications = self._deliveries = 0
-        self._closed: Counter[int] = Counter()
-        self._farewells = Farewells()
-        self._drain = Drain(self._registry, self._farewells)
-
-    @property
-    def registry(self) -> Registry[WebSocketConnection]:
-        """The indexes. For the runtime; apps use the methods of the hub."""
-        return self._registry
-
-    @property
-    def fan_out(self) -> FanOut:
-        """The deliveries. For the runtime; apps use the methods of the hub."""
-        return self._fan_out
-
-    @property
-    def revocations(self) -> Revocations:
-        """Who was revoked while a handshake is under way. For the runtime; apps use `revoke`."""
-        return self._revocations
-
-    @property
-    def farewells(self) -> Farewells:
-        """What still runs for connections that are over. For the runtime."""
-        return self._farewells
+        self._runtime = HubRuntime(max_per_user, broker)
+        self._cluster_view = ClusterView(self._runtime.registry, self._runtime.cluster)
 
     # Delivery
 
@@ -111,7 +66,7 @@ class WebSocketHub:
         Raises:
             BrokerUnavailableError: it may not reach the sockets of other nodes.
         """
-        return await self._deliver((user_id,), Frame(envelope.encode()))
+        return await self._runtime.deliver((user_id,), envelope)
 
     async def send_many(self, envelopes: Mapping[UserId, WSEnvelope]) -> int:
         """Deliver a different envelope to each user. Returns how many sockets of this node accepted one.
@@ -144,17 +99,7 @@ class WebSocketHub:
         """
         if topic is not None:
             _check_topic(topic)
-        return await self._deliver(topic, Frame(envelope.encode()), exclude)
-
-    async def _deliver(self, audience: Audience, frame: Frame, exclude: UUID | None = None) -> int:
-        excluded = None if exclude is None else self._registry.get(exclude)
-        accepted = await self._fan_out.deliver(audience, self._registry.members_of(audience), frame, excluded)
-        self._publications += 1
-        self._deliveries += accepted
-        if self._cluster is not None:
-            # Without a checkpoint in between, so the other nodes see the order of this one.
-            self._cluster.publish(audience, frame, exclude, accepted)
-        return accepted
+        return await self._runtime.deliver(topic, envelope, exclude)
 
     # Membership
 
@@ -170,18 +115,16 @@ class WebSocketHub:
         """
         await trio.lowlevel.checkpoint()
         _check_topic(topic)
-        connection = self._registry.get(connection_id)
-        if connection is None:
+        session = self._runtime.registry.get(connection_id)
+        if session is None:
             return False
-        if self._cluster is None:
-            self._join(connection, topic)
-            if connection.holds is not None:
-                connection.holds.subscribed(topic)
+        if self._runtime.cluster is None:
+            session.subscribe(topic)
             return True
-        with self._membership(connection, topic) as holds:  # which ends with it, if this is cancelled
-            await self._cluster.subscribed(topic)
-            holds.subscribed(topic)
-        return connection.ending is None
+        with session.membership(topic):  # which ends with the block, if this is cancelled
+            await self._runtime.cluster.subscribed(topic)
+            session.subscribe(topic)
+        return session.ending is None
 
     async def unsubscribe(self, connection_id: UUID, topic: str) -> bool:
         """Unsubscribe a connection of this node from a topic. Idempotent. `False` where there is no such connection.
@@ -191,12 +134,10 @@ class WebSocketHub:
         """
         await trio.lowlevel.checkpoint()
         _check_topic(topic)
-        connection = self._registry.get(connection_id)
-        if connection is None:
+        session = self._runtime.registry.get(connection_id)
+        if session is None:
             return False
-        self._leave(connection, topic)
-        if connection.holds is not None:
-            connection.holds.unsubscribed(topic)
+        session.unsubscribe(topic)
         return True
 
     @asynccontextmanager
@@ -215,40 +156,14 @@ class WebSocketHub:
         """
         await trio.lowlevel.checkpoint()
         _check_topic(topic)
-        connection = self._registry.get(connection_id)
-        if connection is None:
+        session = self._runtime.registry.get(connection_id)
+        if session is None:
             yield False
             return
-        with self._membership(connection, topic):
-            if self._cluster is not None:
-                await self._cluster.subscribed(topic)
+        with session.membership(topic):
+            if self._runtime.cluster is not None:
+                await self._runtime.cluster.subscribed(topic)
             yield True
-
-    @contextmanager
-    def _membership(self, connection: WebSocketConnection, topic: str) -> Iterator[Holds]:
-        was_member = topic in connection.topics
-        self._join(connection, topic)
-        if connection.holds is None:
-            connection.holds = Holds()
-        holds = connection.holds
-        hold = holds.enter(topic, was_member=was_member)
-        try:
-            yield holds
-        finally:
-            if holds.leave(topic, hold):
-                self._leave(connection, topic)
-
-    def _join(self, connection: WebSocketConnection, topic: str) -> None:
-        topics = connection.topics
-        if topic not in topics and len(topics) >= connection.max_topics:
-            msg = f"a connection may have at most {connection.max_topics} topics"
-            raise TopicLimitError(msg)
-        self._fan_out.seal()
-        self._registry.subscribe(connection, topic)
-
-    def _leave(self, connection: WebSocketConnection, topic: str) -> None:
-        self._fan_out.serve_first(connection)  # what was published before this
-        self._registry.unsubscribe(connection, topic)
 
     # Requests
 
@@ -274,13 +189,13 @@ class WebSocketHub:
             UsageError: `timeout` is negative or not a number.
         """
         await trio.lowlevel.checkpoint()
-        connection = self._registry.get(connection_id)
-        if connection is None:
-            if self._cluster is not None:
-                return await self._cluster.request(connection_id, envelope, timeout)
-            msg = f"there is no connection {connection_id}"
-            raise UnknownConnectionError(msg)
-        return await ask(connection, envelope, timeout)
+        session = self._runtime.registry.get(connection_id)
+        if session is not None:
+            return await session.request(envelope, timeout)
+        if self._runtime.cluster is not None:
+            return await self._runtime.cluster.request(connection_id, envelope, timeout)
+        msg = f"there is no connection {connection_id}"
+        raise UnknownConnectionError(msg)
 
     # Ending connections
 
@@ -309,28 +224,9 @@ class WebSocketHub:
         if reason is None:
             reason = code.reason if isinstance(code, CloseCode) else ""
         if connection_id is not None:
-            return await self._disconnect_connection(connection_id, code, reason)
+            return await self._runtime.disconnect(connection_id, code, reason)
         assert user_id is not None
-        # First the other nodes are asked: what is closed here may be the caller's own connection.
-        elsewhere = None if self._cluster is None else self._cluster.close_user(user_id, code, reason)
-        return await self._close_all(user_id, code, reason, elsewhere)
-
-    async def _disconnect_connection(self, connection_id: UUID, code: int, reason: str) -> int:
-        connection = self._registry.get(connection_id)
-        if connection is not None:
-            return int(connection.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED))
-        return 0 if self._cluster is None else await self._cluster.close_connection(connection_id, code, reason)
-
-    async def _close_all(self, user_id: UserId, code: int, reason: str, elsewhere: Asked | None) -> int:
-        targets = list(self._registry.of_user(user_id))
-        closed = sum(target.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED) for target in targets)
-        if elsewhere is None:
-            return closed
-        try:
-            return closed + (await elsewhere.answers()).total
-        except BrokerUnavailableError as error:
-            error.delivered = closed
-            raise
+        return await self._runtime.disconnect_user(user_id, code, reason)
 
     async def revoke(self, user_id: UserId, *, reason: str = "token revoked") -> int:
         """Close all the user's sockets with 4401, and let in none whose token was resolved before.
@@ -349,23 +245,21 @@ class WebSocketHub:
         """
         validate_close(CloseCode.UNAUTHORIZED, reason)
         await trio.lowlevel.checkpoint()
-        self._revocations.revoke(user_id)
-        elsewhere = None if self._cluster is None else self._cluster.revoke(user_id, reason)
-        return await self._close_all(user_id, CloseCode.UNAUTHORIZED, reason, elsewhere)
+        return await self._runtime.revoke(user_id, reason)
 
     # Introspection
 
     def online_users(self) -> frozenset[UserId]:
         """The users with at least one open socket on this node."""
-        return self._registry.users()  # type: ignore[return-value]  # the registry takes any hashable
+        return self._runtime.registry.users()  # type: ignore[return-value]  # the registry takes any hashable
 
     def connection_count(self) -> int:
         """Open sockets on this node."""
-        return len(self._registry)
+        return len(self._runtime.registry)
 
     def topic_count(self, topic: str) -> int:
         """Subscribers of a topic on this node."""
-        return len(self._registry.of_topic(topic))
+        return len(self._runtime.registry.of_topic(topic))
 
     @property
     def cluster(self) -> ClusterView:
@@ -374,19 +268,10 @@ class WebSocketHub:
 
     def statistics(self) -> HubStatistics:
         """What this node did so far, and what it holds."""
-        return HubStatistics(
-            connections=len(self._registry),
-            users=len(self._registry.users()),
-            topics=len(self._registry.topics()),
-            accepted=self._accepted,
-            publications=self._publications,
-            deliveries=self._deliveries + (0 if self._cluster is None else self._cluster.deliveries),
-            closed=FrozenMapping(self._closed),
-            broker=None if self._cluster is None else self._cluster.statistics(),
-        )
+        return self._runtime.statistics()
 
     def __repr__(self) -> str:
-        return f"<WebSocketHub connections={len(self._registry)}>"
+        return f"<WebSocketHub connections={len(self._runtime.registry)}>"
 
     # Shutdown
 
@@ -399,74 +284,22 @@ class WebSocketHub:
 
         Cancellation leaves the hub draining, and the connections that were not yet told open.
         """
-        return await self._drain.run(timeout)
+        return await self._runtime.drain.run(timeout)
 
     @property
     def draining(self) -> bool:
         """Whether `drain` was called, and new handshakes are refused."""
-        return self._drain.has_begun
+        return self._runtime.drain.has_begun
 
     @property
     def ready(self) -> bool:
         """Whether a load balancer should send new clients here: not draining, and other nodes, if any, are reached."""
-        return not self.draining and (self._cluster is None or self._cluster.ready)
+        return self._runtime.ready
 
-    # For the runtime
 
-    async def run_broker(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the broker, if there is one, until `stop_broker`. The blueprint does it, in the app's lifespan.
-
-        Raises:
-            ConfigurationError: the broker cannot work.
-        """
-        if self._cluster is None:
-            task_status.started()
-        else:
-            await self._cluster.run(task_status=task_status)
-
-    async def broker_connected(self, seconds: float) -> None:
-        """Wait for the broker that `run_broker` runs, but no longer than this. Without a broker it returns at once."""
-        if self._cluster is not None:
-            await self._cluster.connected(seconds)
-
-    async def stop_broker(self) -> None:
-        """End `run_broker`, and wait for its end. Idempotent."""
-        if self._cluster is not None:
-            await self._cluster.stop()
-
-    def new_connection_id(self) -> UUID:
-        """An id for a connection of this node. With a broker it tells which node that is."""
-        return uuid4() if self._cluster is None else make_connection_id(self._cluster.node_id)
-
-    def expecting(self, user_id: UserId) -> AbstractAsyncContextManager[None]:
-        """Register a user's connection inside this block: what other nodes send arrives from its beginning on."""
-        return nullcontext() if self._cluster is None else self._cluster.expecting(user_id)
-
-    def take_slot(self, limit: int | None) -> bool:
-        """Count one more socket, from the start of its handshake to its very end; `False` when there is no room."""
-        return self._drain.take_slot(limit)
-
-    def free_slot(self) -> None:
-        """Give back what `take_slot` took."""
-        self._drain.free_slot()
-
-    def register(self, connection: WebSocketConnection) -> None:
-        """Enter a connection, and evict the user's oldest where there are too many; waits for nobody."""
-        self._fan_out.seal()
-        self._registry.add(connection)
-        self._accepted += 1
-        connection.on_closing.append(self._count_closed)
-        siblings = list(self._registry.of_user(connection.user_id))
-        for oldest in siblings[: -self._max_per_user]:
-            oldest.begin_close(CloseCode.TOO_MANY_CONNECTIONS, kind=EndingKind.SERVER_CLOSED)
-        if self._cluster is not None:
-            self._cluster.joined(connection.user_id)
-        if self.draining:
-            self._drain.send_away(connection)
-
-    def _count_closed(self, connection: WebSocketConnection) -> None:
-        assert connection.ending is not None
-        self._closed[connection.ending.code] += 1
+def runtime_of(hub: WebSocketHub) -> HubRuntime:
+    """What the rest of the library uses of a hub."""
+    return hub._runtime
 
 
 def _check_topic(topic: object) -> None:

@@ -3,60 +3,28 @@
 from __future__ import annotations
 
 import logging
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import AwareDatetime, BaseModel, Field, SecretStr
+from typing import TYPE_CHECKING, Any
 
 from quart_wshub.auth.handshake import describe_failure
 from quart_wshub.auth.identity import BearerResolver, Identity, ResolverError, resolve
-from quart_wshub.connection.session import EndingKind, WebSocketConnection
+from quart_wshub.connection.websocket_connection import session_of
+from quart_wshub.description.builtin_messages import BUILTIN_ROUTES, TokenData, TokenRefreshed, TopicData
 from quart_wshub.messages.error_answers import internal_error
-from quart_wshub.messages.route import BoundRoute, Route
+from quart_wshub.messages.route import BoundRoute
 from quart_wshub.messages.topic_policy import PolicyError, TopicPolicies, is_allowed
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.error_codes import ErrorCode
 from quart_wshub.protocol.errors import MessageError, TopicLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from quart_wshub.connection.websocket_connection import WebSocketConnection
     from quart_wshub.hub.websocket_hub import WebSocketHub
     from quart_wshub.messages.signature import Invoke
     from quart_wshub.settings import WebSocketSettings
 
-__all__ = ["BUILTIN_ROUTES", "BuiltIns", "TokenData", "TokenRefreshed", "TopicData"]
+__all__ = ["BuiltIns"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
-
-
-class TopicData(BaseModel):
-    """The data of `subscribe` and `unsubscribe`, and of their replies."""
-
-    topic: Annotated[str, Field(min_length=1)]
-
-
-class TokenData(BaseModel):
-    """The data of `auth.refresh`."""
-
-    token: Annotated[SecretStr, Field(min_length=1)]
-
-
-class TokenRefreshed(BaseModel):
-    """The data of the reply to `auth.refresh`."""
-
-    expires_at: AwareDatetime | None
-
-
-BUILTIN_ROUTES: Mapping[str, Route] = MappingProxyType(
-    {
-        "subscribe": Route("subscribe", TopicData, TopicData, description="Get what is published to a topic."),
-        "unsubscribe": Route("unsubscribe", TopicData, TopicData, description="Get it no more."),
-        "auth.refresh": Route(
-            "auth.refresh", TokenData, TokenRefreshed, description="Stay connected with a new token of the same user."
-        ),
-    }
-)
 
 
 class BuiltIns:
@@ -66,7 +34,7 @@ class BuiltIns:
         self._policies = policies
         self._resolver = resolver
         self._settings = settings
-        self._said_that_there_is_no_policy = False
+        self._warned_no_policy = False
 
     def routes(self) -> dict[str, BoundRoute]:
         """The routes, by type."""
@@ -112,7 +80,7 @@ class BuiltIns:
     async def _check_policy(self, topic: str, connection: WebSocketConnection) -> None:
         policy = self._policies.find(topic)
         if policy is None:
-            self._say_if_there_is_no_policy()
+            self._warn_if_there_is_no_policy()
         elif await self._allows(policy, topic, connection):
             return
         raise MessageError(ErrorCode.FORBIDDEN, "you may not subscribe to this topic")
@@ -125,10 +93,10 @@ class BuiltIns:
             log.error("%s: connection=%s user=%r", error, *who, exc_info=error.__cause__)
             raise internal_error() from None
 
-    def _say_if_there_is_no_policy(self) -> None:
+    def _warn_if_there_is_no_policy(self) -> None:
         """Safe by default, but not silently: clients are only told that they may not."""
-        if not self._policies and not self._said_that_there_is_no_policy:
-            self._said_that_there_is_no_policy = True
+        if not self._policies and not self._warned_no_policy:
+            self._warned_no_policy = True
             log.warning(
                 "a client asked for a topic and was refused: this MessageRouter has no policy. Give it one with "
                 "authorize_subscribe= or @messages.authorize(prefix); to open every topic to every user, "
@@ -145,4 +113,4 @@ class BuiltIns:
 
 
 def _reject(connection: WebSocketConnection, reason: str) -> None:
-    connection.begin_close(CloseCode.UNAUTHORIZED, reason, kind=EndingKind.SERVER_CLOSED)
+    session_of(connection).close(CloseCode.UNAUTHORIZED, reason)

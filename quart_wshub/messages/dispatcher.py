@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Any
 import trio
 from pydantic import ValidationError
 
+from quart_wshub.connection.ending import EndingKind
 from quart_wshub.connection.failures import log_failure, verdict
-from quart_wshub.connection.session import EndingKind
+from quart_wshub.connection.websocket_connection import session_of
+from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.messages.error_answers import answer_to, internal_error, only_leaf
 from quart_wshub.messages.rate_limit import TokenBucket
 from quart_wshub.messages.replies import details_of, error_frame
 from quart_wshub.protocol.close_codes import CloseCode
-from quart_wshub.protocol.envelope import WSEnvelope, is_answer, loads, read_request
+from quart_wshub.protocol.envelope import WSEnvelope, is_answer
 from quart_wshub.protocol.error_codes import ErrorCode
 from quart_wshub.protocol.errors import InvalidEnvelopeError, InvalidJSONError, MessageError, WebSocketDisconnect
+from quart_wshub.protocol.inbound import loads, read_envelope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from quart_wshub.auth.identity import UserId
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
+    from quart_wshub.connection.websocket_connection import WebSocketConnection
     from quart_wshub.hub.websocket_hub import WebSocketHub
     from quart_wshub.messages.hooks import BinaryHandler, Hooks
     from quart_wshub.messages.route import BoundRoute
@@ -75,6 +79,7 @@ class Dispatcher:
         "_rate",
         "_routes",
         "_running",
+        "_session",
         "_settings",
     )
 
@@ -84,6 +89,7 @@ class Dispatcher:
         self._hooks = plan.hooks
         self._settings = plan.settings
         self._connection = connection
+        self._session: Session = session_of(connection)
         self._hub = hub
         self._rate = _rate_limit(plan.settings)
         self._bad: TokenBucket | None = None
@@ -101,7 +107,7 @@ class Dispatcher:
             raise
         finally:
             # Where it was not the connection's end that cancelled this, it is the server's.
-            self._connection.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
+            self._session.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
             await self._disconnect()
 
     # The edges
@@ -122,11 +128,11 @@ class Dispatcher:
 
     async def _disconnect(self) -> None:
         """Run the hooks, come what may. The connection is out of the registry already."""
-        ending = self._connection.ending
+        ending = self._session.ending
         assert ending is not None
         close = WebSocketDisconnect(ending.code, ending.reason)
         for hook in self._hooks.on_disconnect:
-            with self._hub.farewells.scope(self._settings.WS_CLOSE_TIMEOUT_SECONDS) as scope:
+            with runtime_of(self._hub).drain.cleanup(self._settings.WS_CLOSE_TIMEOUT_SECONDS) as scope:
                 try:
                     with scope:
                         await hook(self._connection, self._hub, close)
@@ -143,7 +149,7 @@ class Dispatcher:
             await self._take_all()
 
     async def _take_all(self) -> None:
-        inbox = self._connection.inbox
+        inbox = self._session.inbox
         with suppress(WebSocketDisconnect):
             while True:
                 await self._take(await inbox.get())
@@ -162,7 +168,7 @@ class Dispatcher:
 
     async def _take_text(self, text: str) -> None:
         try:
-            kind, data, request_id = read_request(text)
+            kind, data, request_id = read_envelope(text)
         except (InvalidJSONError, InvalidEnvelopeError) as error:
             await self._refuse_unreadable(text, error)
             return
@@ -239,7 +245,7 @@ class Dispatcher:
 
     def _end_as_a_plain_handler_would(self, error: Exception) -> None:
         code = verdict(error)
-        log_failure(self._connection, error, code)
+        log_failure(self._session, error, code)
         self._close(code)
 
     async def _refuse_data(self, route: BoundRoute, error: Exception, request_id: str | None) -> None:
@@ -297,10 +303,10 @@ class Dispatcher:
     async def _send(self, frame: Frame) -> None:
         """Where the peer has gone, what it sent before is handled all the same."""
         with suppress(WebSocketDisconnect):
-            await self._connection.send(frame)
+            await self._session.send(frame)
 
     def _close(self, code: CloseCode, reason: str | None = None) -> None:
-        self._connection.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED)
+        self._session.close(code, reason)
 
     def _who(self) -> tuple[UUID, UserId]:
         return self._connection.connection_id, self._connection.user_id

@@ -6,6 +6,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING
 
+from quart_wshub.connection.websocket_connection import session_of
 from quart_wshub.protocol.error_codes import ErrorCode
 from quart_wshub.protocol.errors import (
     InvalidTopicError,
@@ -17,7 +18,7 @@ from quart_wshub.protocol.errors import (
 )
 
 if TYPE_CHECKING:
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.websocket_connection import WebSocketConnection
     from quart_wshub.messages.hooks import ErrorHook, Hooks
 
 __all__ = ["answer_to", "internal_error", "only_leaf"]
@@ -54,7 +55,8 @@ async def answer_to(error: Exception, what: str, connection: WebSocketConnection
     if isinstance(error, PeerError):
         code = PEER_FAULTS.get(type(error))
         return None if code is None else MessageError(code, str(error))
-    if not (isinstance(error, UnknownConnectionError) and connection.ending is not None):  # asked after it had left
+    asked_after_it_had_left = isinstance(error, UnknownConnectionError) and session_of(connection).ending is not None
+    if not asked_after_it_had_left:
         _log(error, what, connection)
     return internal_error()
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
-from quart_wshub.connection.session import WebSocketConnection
+from quart_wshub.connection.websocket_connection import WebSocketConnection
 from quart_wshub.hub.websocket_hub import WebSocketHub
 from quart_wshub.messages.signature import require_callable, show
 from quart_wshub.protocol.errors import ConfigurationError, MessageError, WebSocketDisconnect

@@ -1,66 +1,27 @@
-"""One registered route: its facts, for those who describe an app, and what dispatching needs of it."""
+"""One registered route: what dispatching needs of it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from quart_wshub.description.route import Route
 from quart_wshub.messages.replies import reply_frame, reply_start
 from quart_wshub.messages.signature import description_of, read_signature, show
 from quart_wshub.protocol.envelope import is_reserved
 from quart_wshub.protocol.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from quart_wshub.messages.signature import Invoke
     from quart_wshub.protocol.frame import Frame
 
-__all__ = ["BoundRoute", "Route", "Sent", "check_type", "make_route"]
-
-Model = type[BaseModel]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The facts of a message that clients send.
-
-    Attributes:
-        type: the envelope's `type`.
-        data_model: what `data` is validated into; `None` where the handler takes the raw `WSEnvelope`.
-        reply_model: the reply's data; `None` where it is empty, or a dict that no model describes.
-        timeout: seconds the handler may take; `None`: as long as it likes.
-        concurrent: whether other messages of the connection are handled meanwhile.
-        description: the first paragraph of the handler's docstring.
-        errors: the codes it may answer besides those of `ErrorCode`.
-    """
-
-    type: str
-    data_model: Model | None
-    reply_model: Model | None
-    timeout: float | None = None
-    concurrent: bool = False
-    description: str = ""
-    errors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The facts of a message that the server sends, of itself and not as a reply.
-
-    Attributes:
-        type: the envelope's `type`.
-        data_model: its `data`.
-        description: what it is for.
-    """
-
-    type: str
-    data_model: Model
-    description: str = ""
+__all__ = ["BoundRoute", "check_options", "check_type", "make_route"]
 
 
 class BoundRoute:
@@ -139,7 +100,6 @@ def _json_of(model: type[BaseModel], value: object) -> bytes:
 def make_route(
     envelope_type: str,
     handler: Callable[..., Any],
-    namespace: Mapping[str, Any],
     *,
     timeout: float | None,
     concurrent: bool,
@@ -152,7 +112,7 @@ def make_route(
         NameError: an annotation names something that is not defined (yet).
     """
     try:
-        signature = read_signature(handler, namespace)
+        signature = read_signature(handler)
     except ConfigurationError as error:
         msg = f"message type {envelope_type!r}: {error}"
         raise ConfigurationError(msg) from None

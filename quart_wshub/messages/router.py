@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from pydantic import BaseModel
 
 from quart_wshub.description.asyncapi import asyncapi
+from quart_wshub.description.route import Route, Sent
 from quart_wshub.messages.builtin_routes import BuiltIns
 from quart_wshub.messages.dispatcher import Dispatcher, Plan
 from quart_wshub.messages.hooks import (
@@ -21,21 +21,21 @@ from quart_wshub.messages.hooks import (
     check_error_type,
     check_hook,
 )
-from quart_wshub.messages.route import BoundRoute, Route, Sent, check_options, check_type, make_route
+from quart_wshub.messages.route import BoundRoute, check_options, check_type, make_route
 from quart_wshub.messages.signature import show
 from quart_wshub.messages.topic_policy import SubscribePolicy, TopicPolicies
 from quart_wshub.protocol.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from quart_wshub.auth.identity import BearerResolver
-    from quart_wshub.connection.lifecycle import Handler
-    from quart_wshub.connection.session import WebSocketConnection
     from quart_wshub.connection.websocket import WebSocket
+    from quart_wshub.connection.websocket_connection import WebSocketConnection
     from quart_wshub.description.asyncapi import AsyncAPIOptions
+    from quart_wshub.hub.handler import Handler
     from quart_wshub.hub.websocket_hub import WebSocketHub
     from quart_wshub.settings import WebSocketSettings
 
-__all__ = ["MessageRouter"]
+__all__ = ["MessageRouter", "bind"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
@@ -96,15 +96,11 @@ class MessageRouter:
         """
         check_type(envelope_type)
         check_options(envelope_type, timeout, errors)
-        caller = sys._getframe(1)
 
         def register(handler: H) -> H:
             def make() -> BoundRoute:
-                return make_route(
-                    envelope_type, handler, namespace, timeout=timeout, concurrent=concurrent, errors=errors
-                )
+                return make_route(envelope_type, handler, timeout=timeout, concurrent=concurrent, errors=errors)
 
-            namespace = {} if caller.f_locals is caller.f_globals else dict(caller.f_locals)
             self._check_open()
             self._check_free(envelope_type, handler)
             try:
@@ -260,14 +256,9 @@ class MessageRouter:
     def __repr__(self) -> str:
         return f"<MessageRouter {', '.join([*self._routes, *self._waiting]) or 'empty'}>"
 
-    # For the runtime
+    # For the library
 
-    def bind(self, settings: WebSocketSettings, resolver: BearerResolver) -> Handler:
-        """The handler that one blueprint runs. The router itself keeps nothing of it.
-
-        Raises:
-            ConfigurationError: an annotation names something that is still not defined.
-        """
+    def _bind(self, settings: WebSocketSettings, resolver: BearerResolver) -> Handler:
         self._finish()
         plan: Plan | None = None
 
@@ -320,7 +311,16 @@ class MessageRouter:
             except NameError as error:
                 msg = (
                     f"the handler of {envelope_type!r} has an annotation that is not defined: {error}. "
-                    "Models must be imported at run time, and not under TYPE_CHECKING"
+                    "Define models at module level, and import them at run time, not under TYPE_CHECKING"
                 )
                 raise ConfigurationError(msg) from None
             del self._waiting[envelope_type]
+
+
+def bind(router: MessageRouter, settings: WebSocketSettings, resolver: BearerResolver) -> Handler:
+    """The handler that one blueprint runs. The router itself keeps nothing of it.
+
+    Raises:
+        ConfigurationError: an annotation names something that is still not defined.
+    """
+    return router._bind(settings, resolver)

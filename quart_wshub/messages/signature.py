@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, RootModel
 
 from quart_wshub.auth.identity import is_async_callable
-from quart_wshub.connection.session import WebSocketConnection
+from quart_wshub.connection.websocket_connection import WebSocketConnection
 from quart_wshub.hub.websocket_hub import WebSocketHub
 from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.errors import ConfigurationError
@@ -54,8 +54,8 @@ class Signature:
     invoke: Invoke
 
 
-def read_signature(handler: Callable[..., Any], namespace: Mapping[str, Any]) -> Signature:
-    """Read a handler's signature; `namespace` is where it was defined, for models that are local there.
+def read_signature(handler: Callable[..., Any]) -> Signature:
+    """Read a handler's signature.
 
     Raises:
         ConfigurationError: it cannot handle messages.
@@ -66,7 +66,7 @@ def read_signature(handler: Callable[..., Any], namespace: Mapping[str, Any]) ->
     parameters = list(signature.parameters.values())
     if not parameters or parameters[0].kind in {*VARIADIC, Parameter.KEYWORD_ONLY}:
         _fail(handler, f"takes no message: {WANTED}")
-    annotations = _Annotations(handler, namespace)
+    annotations = _Annotations(handler)
     data_model = _read_message(handler, annotations, parameters[0])
     reply_model, may_reply_nothing = _read_reply(handler, annotations.resolve(signature.return_annotation))
     return Signature(data_model, reply_model, may_reply_nothing, _invoker(handler, annotations, parameters))
@@ -108,15 +108,14 @@ def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
 class _Annotations:
     """Evaluates annotations one by one: one that exists for type checkers only shall not spoil the others."""
 
-    def __init__(self, handler: Callable[..., Any], namespace: Mapping[str, Any]) -> None:
+    def __init__(self, handler: Callable[..., Any]) -> None:
         self._handler = handler
         self._globals: dict[str, Any] = getattr(inspect.unwrap(_function(handler)), "__globals__", {})
-        self._locals = dict(namespace)
 
     def resolve(self, annotation: Any) -> Any:
         holder = types.SimpleNamespace(__annotations__={"it": annotation})
         try:
-            return typing.get_type_hints(holder, self._globals, self._locals)["it"]
+            return typing.get_type_hints(holder, self._globals)["it"]
         except (AttributeError, SyntaxError, TypeError) as error:
             _fail(self._handler, f"has the annotation {annotation!r}, which cannot be evaluated: {error}")
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from quart_wshub.connection.session import WebSocketConnection
+from quart_wshub.connection.websocket_connection import WebSocketConnection
 from quart_wshub.protocol.errors import ConfigurationError, MessageError, WSHubError
 
 __all__ = ["PolicyError", "SubscribePolicy", "TopicPolicies", "is_allowed"]

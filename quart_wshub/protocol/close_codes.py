@@ -35,7 +35,7 @@ class CloseCode(IntEnum):
 
     NORMAL = (1000, "", False)
     PROTOCOL_ERROR = (1002, "protocol error", False)
-    UNSUPPORTED_DATA = (1003, "this frame kind is not taken here", False)
+    UNSUPPORTED_DATA = (1003, "unsupported message kind", False)
     INVALID_PAYLOAD = (1007, "invalid payload", False)
     POLICY_VIOLATION = (1008, "policy violation", True)
     MESSAGE_TOO_BIG = (1009, "message too big", False)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_core import from_json
 
-from quart_wshub.protocol.errors import InvalidEnvelopeError, InvalidJSONError
+from quart_wshub.protocol.errors import InvalidEnvelopeError
+from quart_wshub.protocol.inbound import loads
 
 __all__ = [
     "BACKGROUND_TYPES",
@@ -20,8 +20,6 @@ __all__ = [
     "is_answer",
     "is_envelope_error",
     "is_reserved",
-    "loads",
-    "read_request",
 ]
 
 BACKGROUND_TYPES = frozenset({"auth.expiring", "gap", "hello", "ping", "pong"})
@@ -74,42 +72,6 @@ class WSEnvelope(BaseModel):
 def is_envelope_error(error: BaseException) -> bool:
     """Whether `error` is the `ValidationError` of `WSEnvelope` itself, as against one of the app's own models."""
     return isinstance(error, ValidationError) and error.title == WSEnvelope.__name__
-
-
-def loads(text: str) -> Any:
-    """Parse JSON text, strictly: no `NaN` or `Infinity`, no lone surrogates (they could not be sent on), bounded depth.
-
-    Raises:
-        InvalidJSONError: `text` is not such JSON. The message tells where, and nothing of the text.
-    """
-    try:
-        return from_json(text, allow_inf_nan=False, cache_strings="keys")
-    except ValueError as error:
-        msg = f"message is not JSON: {error}"
-        raise InvalidJSONError(msg) from None
-
-
-def read_request(text: str) -> tuple[str, dict[str, Any], str | None]:
-    """`(type, data, request_id)` of an envelope. Takes exactly what `WSEnvelope.decode` takes, for less.
-
-    Raises:
-        InvalidJSONError: `text` is not JSON.
-        InvalidEnvelopeError: it is JSON but not an envelope.
-    """
-    value = loads(text)
-    if value.__class__ is dict:
-        kind, data, request_id = value.get("type"), value.get("data"), value.get("request_id")
-        if data is None and "data" not in value:
-            data = {}
-        if (
-            kind.__class__ is str
-            and kind
-            and data.__class__ is dict
-            and (request_id is None or request_id.__class__ is str)
-        ):
-            return kind, data, request_id
-    msg = "message is not an envelope"
-    raise InvalidEnvelopeError(msg)
 
 
 def is_answer(envelope_type: str) -> bool:

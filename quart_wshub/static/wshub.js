@@ -9,7 +9,7 @@
 export const CLOSE_CODES = Object.freeze({
   1000: { name: "normal", reason: "", reconnect: false },
   1002: { name: "protocol_error", reason: "protocol error", reconnect: false },
-  1003: { name: "unsupported_data", reason: "this frame kind is not taken here", reconnect: false },
+  1003: { name: "unsupported_data", reason: "unsupported message kind", reconnect: false },
   1007: { name: "invalid_payload", reason: "invalid payload", reconnect: false },
   1008: { name: "policy_violation", reason: "policy violation", reconnect: true },
   1009: { name: "message_too_big", reason: "message too big", reconnect: false },

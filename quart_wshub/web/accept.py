@@ -17,14 +17,14 @@ from quart_wshub.transport.parser import MessageParser
 from quart_wshub.web.asgi_classes import takeover_of
 
 if TYPE_CHECKING:
-    from quart_wshub.hub.websocket_hub import WebSocketHub
+    from quart_wshub.hub.runtime import HubRuntime
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
 
 __all__ = ["open_transport"]
 
 
-async def open_transport(hub: WebSocketHub, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
+async def open_transport(runtime: HubRuntime, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
     """Accept the handshake that Quart is serving. The socket belongs to the caller from here on.
 
     Raises:
@@ -34,8 +34,8 @@ async def open_transport(hub: WebSocketHub, settings: WebSocketSettings, subprot
     takeover.claim(websocket.scope)
     upgrade = websocket.scope["extensions"].get(EXTENSION)
     if settings.WS_TRANSPORT == "auto" and isinstance(upgrade, Upgrade):
-        upgrade.worker.on_shutdown(hub.drain)
-        upgrade.worker.keep_running(hub.fan_out.run_flusher)
+        upgrade.worker.on_shutdown(runtime.drain.run)
+        upgrade.worker.keep_running(runtime.fan_out.run_flusher)
         return await _open_native(upgrade, settings, subprotocol)
     transport = AsgiTransport(takeover.receive, takeover.send, max_message_bytes=settings.WS_MAX_MESSAGE_BYTES)
     with trio.move_on_after(settings.WS_CLOSE_TIMEOUT_SECONDS) as patience:

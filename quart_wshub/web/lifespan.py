@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from quart import Blueprint
     from quart_trio import QuartTrio
 
-    from quart_wshub.hub.websocket_hub import WebSocketHub
+    from quart_wshub.hub.runtime import HubRuntime
 
 __all__ = ["run_with_app"]
 
@@ -18,14 +18,14 @@ START_SECONDS = 2.0
 """How long the app's start waits for the broker. Who connects before it is there is told of a gap for nothing."""
 
 
-def run_with_app(blueprint: Blueprint, hub: WebSocketHub) -> None:
+def run_with_app(blueprint: Blueprint, runtime: HubRuntime) -> None:
     """Have the hub's broker run in the app's lifespan; several blueprints may share a hub."""
 
     async def start() -> None:
         app = cast("QuartTrio", current_app)
-        await app.nursery.start(hub.run_broker)
-        await hub.broker_connected(START_SECONDS)
+        await app.nursery.start(runtime.run_broker)
+        await runtime.broker_connected(START_SECONDS)
 
     # Shutting down, Quart-Trio waits up to five seconds for what runs in the app's nursery.
     blueprint.before_app_serving(start)
-    blueprint.after_app_serving(hub.stop_broker)
+    blueprint.after_app_serving(runtime.stop_broker)

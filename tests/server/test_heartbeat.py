@@ -155,7 +155,7 @@ def test_a_peer_held_up_by_a_busy_handler_is_not_silent_but_told_1008_in_the_end
         for _ in range(8):
             client.send_frame(BINARY, b"x" * 60_000)
         closing = client.read_close()
-        assert (closing.close_code, closing.payload[2:]) == (1008, b"more messages than are read here")
+        assert (closing.close_code, closing.payload[2:]) == (1008, b"handler too slow")
 
 
 def test_protocol_pings_are_answered_too(server: Server) -> None:

@@ -10,6 +10,7 @@ import trio
 
 from quart_wshub import BrokerUnavailableError, WebSocketHub
 from quart_wshub.broker.base import BrokerStatistics, Receipt
+from quart_wshub.hub.websocket_hub import runtime_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -199,7 +200,7 @@ async def hubs_on(*brokers: Broker, max_per_user: int = 5) -> AsyncIterator[list
     hubs = [WebSocketHub(max_per_user=max_per_user, broker=broker) for broker in brokers]
     async with trio.open_nursery() as nursery:
         for hub in hubs:
-            await nursery.start(hub.run_broker)
+            await nursery.start(runtime_of(hub).run_broker)
         yield hubs
         for hub in hubs:
-            await hub.stop_broker()
+            await runtime_of(hub).stop_broker()

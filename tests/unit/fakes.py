@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from quart_wshub.auth.identity import Identity, UserId
-from quart_wshub.connection.session import WebSocketConnection
+from quart_wshub.connection.session import Session
 from quart_wshub.connection.websocket import HandshakeInfo, WebSocket
+from quart_wshub.connection.websocket_connection import WebSocketConnection
+from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.protocol.errors import WebSocketDisconnect
 from tests.unit.memory import make_settings, websocket_scope
 
@@ -21,41 +23,51 @@ if TYPE_CHECKING:
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
 
-__all__ = ["FakeTransport", "PeerLeavesWhileSending", "delivered", "join", "make_connection", "texts"]
+__all__ = ["FakeTransport", "PeerLeavesWhileSending", "delivered", "join", "make_session", "public", "texts", "ws_of"]
 
 
-def make_connection(
+def make_session(
     hub: WebSocketHub,
     user_id: UserId = "ann",
     *,
+    identity: Identity | None = None,
     transport: Transport | None = None,
     settings: WebSocketSettings | None = None,
-) -> WebSocketConnection:
-    """A connection that is not registered yet, and that nothing runs."""
-    connection = WebSocketConnection(
-        Identity(user_id),
-        hub=hub,
+) -> Session:
+    """A session that is not registered yet, and that nothing runs."""
+    runtime = runtime_of(hub)
+    return Session(
+        runtime.new_connection_id(),
+        identity or Identity(user_id),
+        registry=runtime.registry,
+        fan_out=runtime.fan_out,
         transport=transport or FakeTransport(),
         settings=settings or make_settings(WS_SEND_QUEUE_MESSAGES=65536),
     )
-    connection.attach(WebSocket(connection, HandshakeInfo(websocket_scope(), {}, None)))
-    return connection
 
 
-def join(
-    hub: WebSocketHub, user_id: UserId = "ann", *, settings: WebSocketSettings | None = None
-) -> WebSocketConnection:
-    """A registered connection that nothing runs: what is delivered to it stays in its outbox."""
-    connection = make_connection(hub, user_id, settings=settings)
-    hub.register(connection)
-    return connection
+def ws_of(session: Session) -> WebSocket:
+    """The socket as a handler has it."""
+    return WebSocket(session, HandshakeInfo(websocket_scope(), {}, None))
 
 
-async def delivered(connection: WebSocketConnection) -> list[Frame]:
-    """Take what waits in a connection's outbox, which may be nothing."""
+def public(session: Session) -> WebSocketConnection:
+    """The connection as an app sees it."""
+    return WebSocketConnection(session, ws_of(session))
+
+
+def join(hub: WebSocketHub, user_id: UserId = "ann", *, settings: WebSocketSettings | None = None) -> Session:
+    """A registered session that nothing runs: what is delivered to it stays in its outbox."""
+    session = make_session(hub, user_id, settings=settings)
+    runtime_of(hub).register(session)
+    return session
+
+
+async def delivered(session: Session) -> list[Frame]:
+    """Take what waits in a session's outbox, which may be nothing."""
     frames: list[Frame] = []
-    while connection.outbox.queued_messages:
-        frames += connection.outbox.take()
+    while session.outbox.queued_messages:
+        frames += session.outbox.take()
     return frames
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from quart_wshub import WebSocketHub
+from quart_wshub.hub.websocket_hub import runtime_of
 
 __all__ = ["live_tasks", "make_introspection_blueprint"]
 
@@ -39,7 +40,7 @@ def _contents(hub: WebSocketHub) -> dict[str, Any]:
         "closed": {str(int(code)): count for code, count in statistics.closed.items()},
         "online": sorted(map(str, hub.online_users())),
         "connection_count": hub.connection_count(),
-        "queued_messages": sum(member.statistics().queued_messages for member in hub.registry.everyone()),
+        "queued_messages": sum(member.statistics().queued_messages for member in runtime_of(hub).registry.everyone()),
     }
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from quart_wshub.cluster.channels import ALL, Audience, channel_of, node_channel, parse_user_key, user_key
+from quart_wshub.cluster.channels import ALL, channel_of, node_channel, parse_user_key, user_key
+
+if TYPE_CHECKING:
+    from quart_wshub.delivery.audience import Audience
 
 any_text = st.text(st.characters(exclude_categories=()), min_size=1)
 user_ids = st.one_of(st.uuids(), any_text, st.integers())

@@ -26,6 +26,7 @@ from quart_wshub import (
 )
 from quart_wshub.cluster.node_ids import make_connection_id
 from quart_wshub.connection.requests import MAX_PENDING
+from quart_wshub.hub.websocket_hub import runtime_of
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import delivered, join, texts
 
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from quart_wshub import WebSocketHub
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
 
 Answerer = Callable[[dict[str, Any]], WSEnvelope]
 
 ASK = WSEnvelope(type="ask", data={"n": 1})
 
 
-def code_of(connection: WebSocketConnection) -> tuple[int, str] | None:
+def code_of(connection: Session) -> tuple[int, str] | None:
     return None if connection.ending is None else (connection.ending.code, connection.ending.reason)
 
 
@@ -148,7 +149,7 @@ async def test_a_disconnection_under_way_ends_with_the_broker() -> None:
 
         nursery.start_soon(disconnect)
         await wait_all_tasks_blocked()
-        await one.stop_broker()
+        await runtime_of(one).stop_broker()
 
 
 # Revoking
@@ -169,7 +170,7 @@ async def test_a_handshake_under_way_on_another_node_is_revoked_too() -> None:
     """Although that node has no socket of the user, and does not listen for one."""
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
-        with two.revocations.admission() as admission:
+        with runtime_of(two).revocations.admission() as admission:
             assert await one.revoke("ann") == 0
             assert admission.is_revoked("ann")
             assert not admission.is_revoked("bob")
@@ -200,9 +201,7 @@ async def test_a_node_that_was_cut_off_has_not_confirmed() -> None:
 
 
 @asynccontextmanager
-async def client(
-    connection: WebSocketConnection, answer: Callable[[dict[str, Any]], WSEnvelope]
-) -> AsyncIterator[None]:
+async def client(connection: Session, answer: Callable[[dict[str, Any]], WSEnvelope]) -> AsyncIterator[None]:
     """Answers every request, as the receive task takes it."""
 
     async def run() -> None:

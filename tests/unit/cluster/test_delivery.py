@@ -16,14 +16,16 @@ from trio.testing import wait_all_tasks_blocked
 from quart_wshub import BrokerUnavailableError, ConfigurationError, WebSocketHub, WSEnvelope
 from quart_wshub.broker.memory import MemoryBroker, MemoryExchange
 from quart_wshub.cluster.node_ids import node_of
-from quart_wshub.connection.session import EndingKind
+from quart_wshub.connection.ending import EndingKind
+from quart_wshub.hub.websocket_hub import runtime_of
 from tests.unit.bus import Bus, BusBroker, hubs_on
 from tests.unit.fakes import delivered, join, texts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
+
 
 NEWS = WSEnvelope(type="news")
 
@@ -32,12 +34,12 @@ def numbered(number: int) -> WSEnvelope:
     return WSEnvelope(type="news", data={"n": number})
 
 
-async def envelopes(connection: WebSocketConnection) -> list[WSEnvelope]:
+async def envelopes(connection: Session) -> list[WSEnvelope]:
     await wait_all_tasks_blocked()
     return [WSEnvelope.decode(text) for text in texts(await delivered(connection))]
 
 
-async def types(*connections: WebSocketConnection) -> list[list[str]]:
+async def types(*connections: Session) -> list[list[str]]:
     return [[envelope.type for envelope in await envelopes(connection)] for connection in connections]
 
 
@@ -225,7 +227,7 @@ async def test_while_the_backend_is_away_nothing_waits_for_it() -> None:
         start = trio.current_time()
 
         assert await hub.subscribe(connection.connection_id, "news")
-        async with hub.expecting("bob"):
+        async with runtime_of(hub).expecting("bob"):
             pass
         assert trio.current_time() - start < 1
         assert not hub.ready
@@ -299,7 +301,7 @@ async def test_a_connection_that_ends_while_it_subscribes_is_unknown() -> None:
 async def test_what_is_sent_to_a_user_inside_the_expecting_block_arrives() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
-        async with two.expecting("ann"):
+        async with runtime_of(two).expecting("ann"):
             await one.send_to("ann", NEWS)
             connection = join(two, "ann")
         assert await types(connection) == [["news"]]
@@ -319,9 +321,9 @@ class Interests(RuleBasedStateMachine):
         self.broker = Bus().broker()
         self.hub = WebSocketHub(max_per_user=1000, broker=self.broker)
         self.own = {"all", f"node:{self.broker.node_id}"}
-        self.topics: dict[WebSocketConnection, set[str]] = {}
+        self.topics: dict[Session, set[str]] = {}
 
-    def _pick(self, data: st.DataObject) -> WebSocketConnection | None:
+    def _pick(self, data: st.DataObject) -> Session | None:
         connections = list(self.topics)
         return data.draw(st.sampled_from(connections)) if connections else None
 
@@ -414,11 +416,11 @@ async def test_without_a_broker_ids_are_random_and_nothing_is_listened_to() -> N
     assert connection.connection_id.version == 4
     assert hub.statistics().broker is None
     assert hub.ready
-    async with hub.expecting("ann"):
+    async with runtime_of(hub).expecting("ann"):
         pass
-    await hub.stop_broker()
+    await runtime_of(hub).stop_broker()
     async with trio.open_nursery() as nursery:
-        await nursery.start(hub.run_broker)
+        await nursery.start(runtime_of(hub).run_broker)
 
 
 async def test_ids_tell_the_node() -> None:
@@ -493,13 +495,13 @@ async def test_a_broker_that_is_configured_wrongly_fails_the_start() -> None:
     hub = WebSocketHub(broker=Wrong(Bus(), "0123456789ab"))
     async with trio.open_nursery() as nursery:
         with pytest.raises(ConfigurationError, match="no such thing"):
-            await nursery.start(hub.run_broker)
+            await nursery.start(runtime_of(hub).run_broker)
 
 
 async def test_the_broker_runs_once_however_often_it_is_started() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,), trio.open_nursery() as nursery:
-        await nursery.start(hub.run_broker)
+        await nursery.start(runtime_of(hub).run_broker)
         await wait_all_tasks_blocked()
         assert not nursery.child_tasks
         assert hub.ready
@@ -507,7 +509,7 @@ async def test_the_broker_runs_once_however_often_it_is_started() -> None:
         assert statistics is not None
         assert statistics.ready
     assert not hub.ready
-    await hub.stop_broker()
+    await runtime_of(hub).stop_broker()
 
 
 # What cannot be read

@@ -18,10 +18,10 @@ from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import delivered, join, texts
 
 if TYPE_CHECKING:
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
 
 
-async def gaps(connection: WebSocketConnection) -> list[Any]:
+async def gaps(connection: Session) -> list[Any]:
     await wait_all_tasks_blocked()
     messages = [json.loads(text) for text in texts(await delivered(connection))]
     assert all(message["request_id"] is None for message in messages)

@@ -11,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from quart_wshub import BrokerUnavailableError, WebSocketHub
 from quart_wshub.cluster.channels import user_key
 from quart_wshub.cluster.wire import Answer, encode_control
+from quart_wshub.hub.websocket_hub import runtime_of
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import join
 
@@ -93,7 +94,7 @@ async def test_ten_thousand_users_come_in_parts() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         for number in range(10_000):
-            two.registry.add(_Member(number))  # type: ignore[arg-type]  # a member as any other
+            runtime_of(two).registry.add(_Member(number))  # type: ignore[arg-type]  # a member as any other
         await wait_all_tasks_blocked()
         bus.brokers[1].sent.clear()
 
@@ -103,8 +104,8 @@ async def test_ten_thousand_users_come_in_parts() -> None:
         sizes = [len(message) for _, message in bus.brokers[1].sent]
         assert len(sizes) == 20
         assert max(sizes) < 100_000
-        for member in list(two.registry.everyone()):
-            two.registry.remove(member)
+        for member in list(runtime_of(two).registry.everyone()):
+            runtime_of(two).registry.remove(member)
 
 
 class _Member:

@@ -13,11 +13,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from quart_wshub import CloseCode, WebSocketHub
 from quart_wshub.cluster.limit import Socket, beyond
+from quart_wshub.hub.websocket_hub import runtime_of
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import join
 
 if TYPE_CHECKING:
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
 
 MAX = 2
 
@@ -61,12 +62,12 @@ async def test_the_oldest_anywhere_is_evicted_with_4429() -> None:
         assert stranger.ending is None
 
 
-def newest(connections: list[WebSocketConnection]) -> set[WebSocketConnection]:
+def newest(connections: list[Session]) -> set[Session]:
     by_age = sorted(connections, key=lambda connection: (connection.connected_at, connection.connection_id))
     return set(by_age[-MAX:])
 
 
-def still_open(connections: list[WebSocketConnection]) -> set[WebSocketConnection]:
+def still_open(connections: list[Session]) -> set[Session]:
     return {connection for connection in connections if connection.ending is None}
 
 
@@ -83,7 +84,7 @@ def test_however_joins_and_messages_come_in_between_each_other_the_newest_remain
     async def play() -> None:
         bus = Bus(by_hand=True)
         async with hubs_on(bus.broker(), bus.broker(), bus.broker(), max_per_user=MAX) as hubs:
-            connections: list[WebSocketConnection] = []
+            connections: list[Session] = []
             for action, node in script:
                 if action == "join":
                     connections.append(join(hubs[node], "ann"))
@@ -133,10 +134,10 @@ async def test_sockets_that_were_there_before_the_broker_ran_are_counted(autojum
         two = WebSocketHub(max_per_user=MAX, broker=bus.broker())
         second = [join(two, "ann") for _ in range(MAX)]
         async with trio.open_nursery() as nursery:
-            await nursery.start(two.run_broker)
+            await nursery.start(runtime_of(two).run_broker)
             await settle(bus)
             assert still_open(first + second) == set(second)
-            await two.stop_broker()
+            await runtime_of(two).stop_broker()
 
 
 async def test_a_lost_eviction_is_made_up_for_after_the_gap(autojump_clock: object) -> None:

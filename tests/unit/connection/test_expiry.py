@@ -21,10 +21,11 @@ from quart_wshub import (
 )
 from quart_wshub.connection.expiry import LOOK_EVERY
 from quart_wshub.connection.lifecycle import Lifecycle
+from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.testing import WebSocketClient, connect
 from quart_wshub.transport.asgi import AsgiTransport
-from tests.unit.fakes import FakeTransport, make_connection
-from tests.unit.memory import assert_open, forever, make_settings, stay_alive
+from tests.unit.fakes import FakeTransport, make_session
+from tests.unit.memory import assert_open, make_settings, stay_alive
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -281,11 +282,11 @@ async def test_a_closed_connection_cannot_be_refreshed(hub: WebSocketHub) -> Non
 
 
 async def test_a_connection_may_be_refreshed_before_it_runs(hub: WebSocketHub, autojump_clock: MockClock) -> None:
-    connection = make_connection(hub)
-    hub.register(connection)
+    connection = make_session(hub)
+    runtime_of(hub).register(connection)
     connection.refresh(until(50))
     began = trio.current_time()
-    await Lifecycle(FakeTransport(), connection, hub, forever, make_settings(), wall_clock=Clock()).run()
+    await Lifecycle(FakeTransport(), connection, trio.sleep_forever, make_settings(), wall_clock=Clock()).run()
     assert connection.ending is not None
     assert connection.ending.code == 4401
     assert trio.current_time() - began == pytest.approx(50, abs=0.001)

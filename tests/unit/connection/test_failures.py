@@ -26,7 +26,7 @@ from quart_wshub.protocol.errors import (
 )
 
 if TYPE_CHECKING:
-    from quart_wshub.connection.session import WebSocketConnection
+    from quart_wshub.connection.session import Session
 
 
 class Message(BaseModel):
@@ -86,7 +86,7 @@ VERDICTS: dict[str, tuple[BaseException, CloseCode]] = {
 CONNECTION_ID = UUID(int=7)
 
 
-def connection() -> WebSocketConnection:
+def connection() -> Session:
     fake: Any = SimpleNamespace(connection_id=CONNECTION_ID, user_id="ann")
     return fake  # type: ignore[no-any-return]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,16 +20,20 @@ from quart_wshub import (
     WebSocketHub,
     WSEnvelope,
 )
+from quart_wshub.connection.ending import EndingKind
 from quart_wshub.connection.inbox import MAX_BYTES
-from quart_wshub.connection.lifecycle import Handler, Lifecycle
-from quart_wshub.connection.session import EndingKind
+from quart_wshub.connection.lifecycle import Lifecycle
+from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.protocol.frame import Frame
 from quart_wshub.testing import connect
-from tests.unit.fakes import FakeTransport, PeerLeavesWhileSending, make_connection, texts
+from tests.unit.fakes import FakeTransport, PeerLeavesWhileSending, make_session, public, texts, ws_of
 from tests.unit.memory import assert_open, forever, make_app, make_settings, read_everything, stay_alive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from quart_wshub.connection.session import Session
+    from quart_wshub.hub.handler import Handler
 
 NEWS = Frame(WSEnvelope(type="news").encode())
 
@@ -36,13 +41,14 @@ NEWS = Frame(WSEnvelope(type="news").encode())
 @asynccontextmanager
 async def running(
     transport: FakeTransport, hub: WebSocketHub, handler: Handler = forever, **settings: float
-) -> AsyncIterator[WebSocketConnection]:
+) -> AsyncIterator[Session]:
     """A connection over a fake transport; leaving the block waits until it is over."""
     chosen = make_settings(**settings)
-    connection = make_connection(hub, transport=transport, settings=chosen)
-    hub.register(connection)
+    connection = make_session(hub, transport=transport, settings=chosen)
+    runtime_of(hub).register(connection)
+    handle = partial(handler, ws_of(connection), public(connection), hub)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Lifecycle(transport, connection, hub, handler, chosen).run)
+        nursery.start_soon(Lifecycle(transport, connection, handle, chosen).run)
         await wait_all_tasks_blocked()
         yield connection
 
@@ -347,12 +353,12 @@ async def test_the_evicted_client_hears_4429(hub: WebSocketHub) -> None:
 async def test_a_connection_closed_before_it_ran_says_why_and_ends(hub: WebSocketHub) -> None:
     transport = FakeTransport()
     settings = make_settings()
-    connection = make_connection(hub, transport=transport, settings=settings)
-    hub.register(connection)
+    connection = make_session(hub, transport=transport, settings=settings)
+    runtime_of(hub).register(connection)
     connection.begin_close(4429, "evicted", kind=EndingKind.SERVER_CLOSED)
 
     with trio.fail_after(1):
-        await Lifecycle(transport, connection, hub, forever, settings).run()
+        await Lifecycle(transport, connection, trio.sleep_forever, settings).run()
 
     assert transport.closes == [(4429, "evicted")]
 

@@ -26,15 +26,18 @@ from quart_wshub import (
     WSEnvelope,
     WSHubError,
 )
+from quart_wshub.connection.ending import EndingKind
 from quart_wshub.connection.inbox import MAX_BYTES
-from quart_wshub.connection.requests import MAX_PENDING, Requests, ask
-from quart_wshub.connection.session import EndingKind
+from quart_wshub.connection.requests import MAX_PENDING, Requests
+from quart_wshub.connection.websocket_connection import session_of
 from quart_wshub.testing import WebSocketClient, connect
 from tests.unit.fakes import join
 from tests.unit.memory import make_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from quart_wshub.connection.session import Session
 
 WHERE = WSEnvelope(type="where", data={"unit": "m"})
 
@@ -47,13 +50,13 @@ class Desk:
     def __init__(self, hub: WebSocketHub) -> None:
         self.hub = hub
         self.client: WebSocketClient
-        self.connection: WebSocketConnection
+        self.connection: Session
         self.reads = trio.Event()
         self.handled: list[str | bytes] = []
         self.outcomes: list[WSEnvelope | Exception] = []
 
     async def handle(self, ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
-        self.connection = connection
+        self.connection = session_of(connection)
         await self.reads.wait()
         async for message in ws:
             self.handled.append(message)
@@ -393,7 +396,7 @@ async def test_who_is_not_there_cannot_be_asked() -> None:
             await hub.request(connection_id, WHERE)
         assert isinstance(caught.value, LookupError)
     with pytest.raises(WebSocketDisconnect):
-        await ask(gone, WHERE, 10)
+        await gone.request(WHERE, 10)
     assert gone.requests is None or len(gone.requests) == 1
 
 

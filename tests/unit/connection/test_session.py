@@ -6,24 +6,29 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 from trio.testing import MockClock, assert_checkpoints
 
-from quart_wshub import CloseCode, Identity, WebSocketConnection, WebSocketDisconnect, WebSocketHub
+from quart_wshub import CloseCode, Identity, WebSocketDisconnect, WebSocketHub
+from quart_wshub.connection.ending import Ending, EndingKind
 from quart_wshub.connection.pacing import YIELD_EVERY
-from quart_wshub.connection.session import Ending, EndingKind
+from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.protocol.frame import Frame
-from tests.unit.fakes import FakeTransport, delivered, join, make_connection, texts
+from tests.unit.fakes import FakeTransport, delivered, join, make_session, public, texts
 from tests.unit.memory import make_settings
+
+if TYPE_CHECKING:
+    from quart_wshub.connection.session import Session
 
 
 async def test_a_connection_says_who_authenticated_and_when() -> None:
     before = datetime.now(UTC)
     hub = WebSocketHub()
     identity = Identity("ann", expires_at=before + timedelta(hours=1), claims={"role": "admin"})
-    connection = WebSocketConnection(identity, hub=hub, transport=FakeTransport(), settings=make_settings())
+    connection = public(make_session(hub, identity=identity))
 
     assert isinstance(connection.connection_id, UUID)
     assert connection.user_id == "ann"
@@ -36,7 +41,7 @@ async def test_a_connection_says_who_authenticated_and_when() -> None:
 
 async def test_connections_are_hashable_and_each_is_its_own() -> None:
     hub = WebSocketHub()
-    first, second = make_connection(hub), make_connection(hub)
+    first, second = make_session(hub), make_session(hub)
 
     assert len({first, second}) == 2
     assert first.connection_id != second.connection_id
@@ -45,11 +50,11 @@ async def test_connections_are_hashable_and_each_is_its_own() -> None:
 @pytest.mark.parametrize("name", ["connection_id", "user_id", "identity", "claims", "connected_at", "topics", "ws"])
 async def test_the_app_cannot_change_the_state_of_a_connection(name: str) -> None:
     with pytest.raises(AttributeError):
-        setattr(make_connection(WebSocketHub()), name, "changed")
+        setattr(public(make_session(WebSocketHub())), name, "changed")
 
 
 async def test_claims_cannot_be_changed_through_the_connection() -> None:
-    connection = make_connection(WebSocketHub())
+    connection = public(make_session(WebSocketHub()))
     assert isinstance(connection.claims, Mapping)
     with pytest.raises(TypeError):
         connection.claims["role"] = "admin"  # type: ignore[index]
@@ -67,7 +72,7 @@ async def test_topics_are_those_of_the_registry_and_none_once_it_is_closed() -> 
 
 
 async def test_statistics_count_what_was_received_sent_queued_and_not_read() -> None:
-    connection = make_connection(WebSocketHub())
+    connection = make_session(WebSocketHub())
     connection.received(["ä", b"1"])
     connection.received([""])
     connection.inbox.put("abc")
@@ -87,7 +92,7 @@ async def test_statistics_count_what_was_received_sent_queued_and_not_read() -> 
 
 
 async def test_whatever_is_received_proves_that_the_peer_lives(autojump_clock: MockClock) -> None:
-    connection = make_connection(WebSocketHub())
+    connection = make_session(WebSocketHub())
     before = connection.last_seen
     autojump_clock.jump(10)
 
@@ -97,7 +102,7 @@ async def test_whatever_is_received_proves_that_the_peer_lives(autojump_clock: M
 
 
 async def test_the_round_trip_is_measured_from_a_ping_to_its_pong(autojump_clock: MockClock) -> None:
-    connection = make_connection(WebSocketHub())
+    connection = make_session(WebSocketHub())
     connection.pong_received()
     assert connection.statistics().round_trip_seconds is None, "nobody asked for that pong"
 
@@ -215,7 +220,7 @@ class QuickTransport(FakeTransport):
 
 async def test_a_frame_goes_past_the_queue_while_nothing_is_in_the_way() -> None:
     transport = QuickTransport()
-    connection = make_connection(WebSocketHub(), transport=transport)
+    connection = make_session(WebSocketHub(), transport=transport)
     first, second = Frame("first"), Frame("second")
 
     assert connection.offer(first)
@@ -233,7 +238,7 @@ async def test_what_the_socket_did_not_take_is_queued_and_nothing_overtakes_it(
     monkeypatch.setattr("quart_wshub.connection.session.perf_counter", itertools.count(1).__next__)  # no burst
     transport = QuickTransport()
     transport.takes = "part"
-    connection = make_connection(WebSocketHub(), transport=transport)
+    connection = make_session(WebSocketHub(), transport=transport)
     frames = [Frame("first"), Frame("second"), Frame("third")]
 
     for frame in frames:
@@ -280,8 +285,8 @@ async def test_sending_over_a_quick_socket_in_a_loop_gives_way_to_other_tasks() 
             await connection.send(Frame("x"))
 
 
-def join_over(transport: FakeTransport) -> WebSocketConnection:
+def join_over(transport: FakeTransport) -> Session:
     hub = WebSocketHub()
-    connection = make_connection(hub, transport=transport)
-    hub.register(connection)
+    connection = make_session(hub, transport=transport)
+    runtime_of(hub).register(connection)
     return connection

@@ -24,10 +24,10 @@ from quart_wshub import (
     WSEnvelope,
 )
 from quart_wshub.auth.credentials import masked
-from quart_wshub.connection.session import EndingKind
+from quart_wshub.connection.ending import EndingKind
 from quart_wshub.connection.websocket import HandshakeInfo
 from quart_wshub.testing import WebSocketClient, connect
-from tests.unit.fakes import delivered, join, texts
+from tests.unit.fakes import delivered, join, texts, ws_of
 from tests.unit.memory import make_app, websocket_scope
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ async def test_a_buffer_that_changes_after_the_send_changes_nothing_that_was_sen
     connection = join(WebSocketHub())
     buffer = bytearray(b"before")
 
-    await connection.ws.send(buffer)  # type: ignore[arg-type]
+    await ws_of(connection).send(buffer)  # type: ignore[arg-type]
     buffer[:] = b"after!"
 
     assert [frame.payload for frame in await delivered(connection)] == [b"before"]
@@ -165,7 +165,7 @@ async def test_other_objects_are_refused_and_the_error_says_what_to_use(message:
     connection = join(WebSocketHub())
 
     with pytest.raises(TypeError, match=f"not {type(message).__name__}; for other objects there is send_json"):
-        await connection.ws.send(message)
+        await ws_of(connection).send(message)
 
     assert await delivered(connection) == []
 
@@ -179,7 +179,7 @@ async def test_send_json_understands_what_apps_commonly_send() -> None:
         name: str
 
     connection = join(WebSocketHub())
-    await connection.ws.send_json(
+    await ws_of(connection).send_json(
         {
             "id": UUID(int=1),
             "at": datetime(2030, 1, 2, tzinfo=UTC),
@@ -199,7 +199,7 @@ async def test_send_json_refuses_what_has_no_json_form() -> None:
     connection = join(WebSocketHub())
 
     with pytest.raises(PydanticSerializationError):
-        await connection.ws.send_json({"no": object()})
+        await ws_of(connection).send_json({"no": object()})
 
     assert await delivered(connection) == []
 
@@ -207,7 +207,7 @@ async def test_send_json_refuses_what_has_no_json_form() -> None:
 async def test_send_envelope_sends_all_three_keys() -> None:
     connection = join(WebSocketHub())
 
-    await connection.ws.send_envelope(WSEnvelope(type="chat"))
+    await ws_of(connection).send_envelope(WSEnvelope(type="chat"))
 
     assert texts(await delivered(connection)) == ['{"type":"chat","data":{},"request_id":null}']
 
@@ -217,7 +217,7 @@ async def test_a_cancelled_send_sends_nothing() -> None:
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        await connection.ws.send("x")
+        await ws_of(connection).send("x")
 
     assert scope.cancelled_caught
     assert await delivered(connection) == []
@@ -225,7 +225,7 @@ async def test_a_cancelled_send_sends_nothing() -> None:
 
 async def test_once_closed_everything_raises_the_disconnect() -> None:
     connection = join(WebSocketHub())
-    ws = connection.ws
+    ws = ws_of(connection)
     connection.begin_close(4000, "bye", kind=EndingKind.SERVER_CLOSED)
     calls: list[Callable[[], Awaitable[object]]] = [
         ws.receive,
@@ -248,8 +248,8 @@ async def test_once_closed_everything_raises_the_disconnect() -> None:
 async def test_close_closes_with_its_code_and_reason() -> None:
     connection = join(WebSocketHub())
 
-    await connection.ws.close(4000, "enough")
-    await connection.ws.close(4001, "twice")
+    await ws_of(connection).close(4000, "enough")
+    await ws_of(connection).close(4001, "twice")
 
     assert connection.ending is not None
     assert (connection.ending.code, connection.ending.reason) == (4000, "enough")
@@ -258,7 +258,7 @@ async def test_close_closes_with_its_code_and_reason() -> None:
 async def test_close_without_arguments_is_1000() -> None:
     connection = join(WebSocketHub())
 
-    await connection.ws.close()
+    await ws_of(connection).close()
 
     assert connection.ending is not None
     assert (connection.ending.code, connection.ending.reason) == (1000, "")
@@ -269,7 +269,7 @@ async def test_a_code_that_may_not_be_sent_is_refused(code: int) -> None:
     connection = join(WebSocketHub())
 
     with pytest.raises(ValueError, match=f"close code {code} cannot be sent"):
-        await connection.ws.close(code)
+        await ws_of(connection).close(code)
 
     assert connection.ending is None
 
@@ -278,8 +278,8 @@ async def test_a_reason_that_is_too_long_for_a_close_frame_is_refused() -> None:
     connection = join(WebSocketHub())
 
     with pytest.raises(ValueError, match="124 bytes"):
-        await connection.ws.close(4000, "ü" * 62)
-    await connection.ws.close(4000, "x" * 123)
+        await ws_of(connection).close(4000, "ü" * 62)
+    await ws_of(connection).close(4000, "x" * 123)
 
 
 async def test_a_cancelled_close_closes_nothing() -> None:
@@ -287,7 +287,7 @@ async def test_a_cancelled_close_closes_nothing() -> None:
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        await connection.ws.close()
+        await ws_of(connection).close()
 
     assert scope.cancelled_caught
     assert connection.ending is None

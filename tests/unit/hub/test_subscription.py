@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import InvalidTopicError, TopicLimitError, WebSocketHub, WSEnvelope
-from quart_wshub.connection.session import EndingKind, WebSocketConnection
+from quart_wshub.connection.ending import EndingKind
 from quart_wshub.testing import connect
 from tests.unit.fakes import delivered, join, texts
 from tests.unit.memory import make_app, make_settings
@@ -33,7 +33,7 @@ async def test_the_membership_lasts_as_long_as_the_block() -> None:
         assert connection.topics == {"news"}
     assert connection.topics == frozenset()
     assert hub.statistics().topics == 0
-    assert not connection.holds
+    assert not connection.memberships
 
 
 async def test_it_ends_with_an_exception_too() -> None:
@@ -71,7 +71,7 @@ async def test_cancelled_while_it_begins_nothing_has_happened() -> None:
             pytest.fail("not reached")  # pragma: no cover
     assert scope.cancelled_caught
     assert connection.topics == frozenset()
-    assert not connection.holds
+    assert not connection.memberships
 
 
 async def test_a_connection_that_is_not_there_is_not_subscribed() -> None:
@@ -92,7 +92,7 @@ async def test_a_connection_that_leaves_meanwhile_takes_its_membership_along() -
         assert hub.topic_count("news") == 0
         assert await hub.subscribe(connection.connection_id, "news") is False
     assert hub.statistics().topics == 0
-    assert not connection.holds
+    assert not connection.memberships
 
 
 async def test_bad_topics_and_one_too_many_are_refused() -> None:
@@ -183,7 +183,7 @@ class Play:
         for block in list(self.blocks):
             await self.close(block, failing=False)
             self.compare()
-        assert not any(connection.holds for connection in self.connections)
+        assert not any(connection.memberships for connection in self.connections)
 
     async def subscribe(self, number: int, topic: str) -> None:
         alive = number in self.alive

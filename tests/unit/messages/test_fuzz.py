@@ -21,7 +21,8 @@ from quart_wshub import (
     WebSocketHub,
     WSEnvelope,
 )
-from quart_wshub.protocol.envelope import read_request
+from quart_wshub.hub.websocket_hub import runtime_of
+from quart_wshub.protocol.inbound import read_envelope
 from quart_wshub.testing import WebSocketClient, connect
 from tests.unit.memory import assert_nothing_is_left, assert_open, make_app
 
@@ -118,7 +119,7 @@ async def send_everything(inputs: list[str]) -> None:
                 await client.send(text)
             await client.send('{"type": "raw", "request_id": "the end"}')
             await take_answers(client)
-            [bob] = hub.registry.of_user("bob")
+            [bob] = runtime_of(hub).registry.of_user("bob")
             assert bob.topics == {"bob"}
             assert bob.ending is None
         await assert_open(witness)
@@ -157,4 +158,4 @@ def test_the_fast_way_takes_what_the_model_takes(text: str) -> None:
     expected = outcome(WSEnvelope.decode)
     if isinstance(expected, WSEnvelope):
         expected = (expected.type, expected.data, expected.request_id)
-    assert outcome(read_request) == expected
+    assert outcome(read_envelope) == expected

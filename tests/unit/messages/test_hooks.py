@@ -20,8 +20,9 @@ from quart_wshub import (
     WebSocketHub,
     WSEnvelope,
 )
+from quart_wshub.messages.router import bind
 from quart_wshub.testing import connect
-from tests.unit.fakes import join
+from tests.unit.fakes import join, public, ws_of
 from tests.unit.memory import assert_open, make_app, make_settings, stay_alive, token_is_the_user
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ async def test_a_cancellation_that_reaches_the_router_first_ends_the_connection_
 
     connection = join(hub)
     connection.inbox.put('{"type": "wait"}')
-    handler = diary.messages.bind(make_settings(), token_is_the_user)
+    handler = bind(diary.messages, make_settings(), token_is_the_user)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(handler, connection.ws, connection, hub)
+        nursery.start_soon(handler, ws_of(connection), public(connection), hub)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert diary.notes == [CONNECTED, "ann left with 1012 'the server is restarting', online: []"]

@@ -165,7 +165,7 @@ def test_any_kind_of_async_function_will_do(handler: Any) -> None:
     assert only(messages).data_model is Say
 
 
-def test_a_model_may_be_local_to_a_function() -> None:
+def test_a_local_model_that_an_annotation_only_names_is_refused_and_the_error_says_what_to_do() -> None:
     class Local(BaseModel):
         number: int
 
@@ -173,6 +173,20 @@ def test_a_model_may_be_local_to_a_function() -> None:
 
     @messages.on("say")
     async def say(message: Local) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"'Local' is not defined.*Define models at module level"):
+        _ = messages.routes
+
+
+def test_a_local_model_will_do_where_the_annotation_is_the_model_itself() -> None:
+    class Local(BaseModel):
+        number: int
+
+    async def say(message: object) -> None: ...
+
+    say.__annotations__["message"] = Local  # as without `from __future__ import annotations`
+    messages = MessageRouter()
+    messages.on("say")(say)
 
     assert only(messages).data_model is Local
 

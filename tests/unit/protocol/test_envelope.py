@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from quart_wshub.protocol.close_codes import CloseCode
-from quart_wshub.protocol.envelope import WSEnvelope, is_envelope_error, loads
+from quart_wshub.protocol.envelope import WSEnvelope, is_envelope_error
 from quart_wshub.protocol.errors import InvalidEnvelopeError, InvalidJSONError
+from quart_wshub.protocol.inbound import loads
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from quart_wshub.protocol.heartbeat import PING, classify, hello_frame, pong_frame
+from quart_wshub.protocol.heartbeat import PING, hello_frame, pong_frame
+from quart_wshub.protocol.inbound import heartbeat_in
 from tests.unit.memory import make_settings
 
 
@@ -75,8 +76,8 @@ class TestFrames:
         ("", None),
     ],
 )
-def test_classify(text: str, expected: tuple[str, str | None] | None) -> None:
-    assert classify(text) == expected
+def test_heartbeat_in(text: str, expected: tuple[str, str | None] | None) -> None:
+    assert heartbeat_in(text) == expected
 
 
 def no_constant(name: str) -> None:
@@ -121,4 +122,4 @@ def messages(draw: st.DrawFn) -> str:
 @given(messages() | values.map(json.dumps) | st.text())
 @example('{"type":"p\\u0069ng","request_id":"\\u0037"}')
 def test_classify_agrees_with_a_plain_parse(text: str) -> None:
-    assert classify(text) == naive(text)
+    assert heartbeat_in(text) == naive(text)

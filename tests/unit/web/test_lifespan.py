@@ -14,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from quart_wshub import ConfigurationError, UsageError, WebSocketHub, WSEnvelope, make_websocket_blueprint
 from quart_wshub.broker.memory import MemoryBroker
 from quart_wshub.cluster.wire import RevokeUser, encode_control
+from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.testing import connect
 from tests.unit.bus import Bus
 from tests.unit.fakes import FakeTransport
@@ -89,7 +90,7 @@ async def test_an_app_that_starts_again_says_that_it_needs_a_new_broker() -> Non
         pass
     async with trio.open_nursery() as nursery:
         with pytest.raises(UsageError, match="was run before; make a new one"):
-            await nursery.start(hub.run_broker)
+            await nursery.start(runtime_of(hub).run_broker)
 
 
 async def test_the_end_of_the_app_does_not_wait_for_the_broker(autojump_clock: object) -> None:
@@ -172,7 +173,7 @@ async def test_a_handshake_cancelled_while_it_waits_for_the_broker_leaves_nothin
     async def nothing_goes(event: dict[str, Any]) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("quart_wshub.web.blueprint.open_transport", open_transport)
+    monkeypatch.setattr("quart_wshub.web.endpoint.open_transport", open_transport)
     bus = Bus(by_hand=True)
     hub = WebSocketHub(broker=bus.broker())
     app = app_of(hub)

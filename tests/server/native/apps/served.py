@@ -22,6 +22,7 @@ from hypercorn.trio import serve
 from quart import Response
 
 from quart_wshub import WebSocket, WebSocketConnection, WebSocketHub, make_websocket_blueprint
+from quart_wshub.hub.websocket_hub import runtime_of
 from tests.server.apps import resolvers
 from tests.server.apps.main import app, hub, settings
 
@@ -61,7 +62,7 @@ def _forget_peak() -> None:
 @app.get("/connections/<user>")
 async def connections(user: str) -> dict[str, Any]:
     """The statistics of a user's connections."""
-    found = [member for member in hub.registry.everyone() if member.user_id == user]
+    found = [member for member in runtime_of(hub).registry.everyone() if member.user_id == user]
     return {"statistics": [asdict(member.statistics()) for member in found]}
 
 

@@ -1,0 +1,176 @@
+"""`HubRuntime`: everything a hub owns. Apps reach it through `WebSocketHub`, the library by `runtime_of`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from quart_wshub.auth.revocations import Revocations
+from quart_wshub.cluster.cluster import Cluster
+from quart_wshub.cluster.node_ids import make_connection_id
+from quart_wshub.delivery.fan_out import FanOut
+from quart_wshub.delivery.registry import Registry
+from quart_wshub.hub.drain import Drain
+from quart_wshub.hub.statistics import HubStatistics
+from quart_wshub.protocol.close_codes import CloseCode
+from quart_wshub.protocol.errors import BrokerUnavailableError
+from quart_wshub.protocol.frame import Frame
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
+    import trio
+
+    from quart_wshub.auth.identity import UserId
+    from quart_wshub.broker.base import Broker
+    from quart_wshub.cluster.inquiries import Asked
+    from quart_wshub.connection.session import Session
+    from quart_wshub.delivery.audience import Audience
+    from quart_wshub.protocol.envelope import WSEnvelope
+
+__all__ = ["HubRuntime"]
+
+
+class HubRuntime:
+    """The parts of one hub, and what is done with several of them at once.
+
+    Attributes:
+        registry: who is connected.
+        fan_out: the deliveries, in their order.
+        revocations: who was revoked while a handshake is under way.
+        drain: how much there is to end, and its end.
+        cluster: this node's part in a hub of many; `None` without a broker.
+    """
+
+    def __init__(self, max_per_user: int, broker: Broker | None) -> None:
+        self._max_per_user = max_per_user
+        self.registry: Registry[Session] = Registry()
+        self.fan_out: FanOut = FanOut(self.registry)
+        self.revocations: Revocations = Revocations()
+        self.drain: Drain = Drain(self.registry)
+        self.cluster: Cluster | None = None
+        if broker is not None:
+            self.cluster = Cluster(broker, self.registry, self.fan_out, self.revocations, max_per_user)
+        self._accepted = self._publications = 0
+        self._closed: Counter[int] = Counter()
+
+    # Delivery
+
+    async def deliver(self, audience: Audience, envelope: WSEnvelope, exclude: UUID | None = None) -> int:
+        """Deliver to the sockets of all nodes, in one order; see `WebSocketHub.broadcast`."""
+        frame = Frame(envelope.encode())
+        failure = None
+        if self.cluster is None:
+            accepted = await self.fan_out.deliver(audience, frame, exclude)
+        else:
+            posting = self.cluster.posting(audience, frame, exclude)
+            accepted = await self.fan_out.deliver(audience, frame, exclude, posting.post)
+            failure = posting.failure
+        self._publications += 1
+        if failure is not None:
+            failure.delivered = accepted
+            raise failure
+        return accepted
+
+    # Connections
+
+    def new_connection_id(self) -> UUID:
+        """An id for a connection of this node. With a broker it tells which node that is."""
+        return uuid4() if self.cluster is None else make_connection_id(self.cluster.node_id)
+
+    def expecting(self, user_id: UserId) -> AbstractAsyncContextManager[None]:
+        """Register a user's session inside this block: what other nodes send arrives from its beginning on."""
+        return nullcontext() if self.cluster is None else self.cluster.expecting(user_id)
+
+    def register(self, session: Session) -> None:
+        """Enter a session, and evict the user's oldest where there are too many; waits for nobody."""
+        self.fan_out.seal()
+        self.registry.add(session)
+        self._accepted += 1
+        session.on_closing.append(self._count_closed)
+        siblings = list(self.registry.of_user(session.user_id))
+        for oldest in siblings[: -self._max_per_user]:
+            oldest.close(CloseCode.TOO_MANY_CONNECTIONS)
+        if self.cluster is not None:
+            self.cluster.joined(session.user_id)
+        if self.drain.has_begun:
+            self.drain.close(session)
+
+    def _count_closed(self, session: Session) -> None:
+        assert session.ending is not None
+        self._closed[session.ending.code] += 1
+
+    async def disconnect(self, connection_id: UUID, code: int, reason: str) -> int:
+        """Close one connection, on whichever node; see `WebSocketHub.disconnect`."""
+        session = self.registry.get(connection_id)
+        if session is not None:
+            return int(session.close(code, reason))
+        return 0 if self.cluster is None else await self.cluster.close_connection(connection_id, code, reason)
+
+    async def disconnect_user(self, user_id: UserId, code: int, reason: str) -> int:
+        """Close a user's connections, on whichever nodes; see `WebSocketHub.disconnect`."""
+        # First the other nodes are asked: what is closed here may be the caller's own connection.
+        elsewhere = None if self.cluster is None else self.cluster.close_user(user_id, code, reason)
+        return await self._close_all(user_id, code, reason, elsewhere)
+
+    async def revoke(self, user_id: UserId, reason: str) -> int:
+        """Close a user's connections, and refuse handshakes under way, on all nodes; see `WebSocketHub.revoke`."""
+        self.revocations.revoke(user_id)
+        elsewhere = None if self.cluster is None else self.cluster.revoke(user_id, reason)
+        return await self._close_all(user_id, CloseCode.UNAUTHORIZED, reason, elsewhere)
+
+    async def _close_all(self, user_id: UserId, code: int, reason: str, elsewhere: Asked | None) -> int:
+        closed = sum(session.close(code, reason) for session in list(self.registry.of_user(user_id)))
+        if elsewhere is None:
+            return closed
+        try:
+            return closed + (await elsewhere.answers()).total
+        except BrokerUnavailableError as error:
+            error.delivered = closed
+            raise
+
+    # Introspection
+
+    @property
+    def ready(self) -> bool:
+        """See `WebSocketHub.ready`."""
+        return not self.drain.has_begun and (self.cluster is None or self.cluster.ready)
+
+    def statistics(self) -> HubStatistics:
+        """What this node did so far, and what it holds."""
+        return HubStatistics(
+            connections=len(self.registry),
+            users=self.registry.user_count,
+            topics=self.registry.topic_count,
+            accepted=self._accepted,
+            publications=self._publications,
+            deliveries=self.fan_out.deliveries,
+            closed=dict(self._closed),
+            broker=None if self.cluster is None else self.cluster.statistics(),
+        )
+
+    # The broker's life
+
+    async def run_broker(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Run the broker, if there is one, until `stop_broker`.
+
+        Raises:
+            ConfigurationError: the broker cannot work.
+        """
+        if self.cluster is None:
+            task_status.started()
+        else:
+            await self.cluster.run(task_status=task_status)
+
+    async def broker_connected(self, seconds: float) -> None:
+        """Wait for the broker that `run_broker` runs, but no longer than this. Without a broker it returns at once."""
+        if self.cluster is not None:
+            await self.cluster.connected(seconds)
+
+    async def stop_broker(self) -> None:
+        """End `run_broker`, and wait for its end. Idempotent."""
+        if self.cluster is not None:
+            await self.cluster.stop()
