@@ -116,13 +116,13 @@ class Broker(Protocol):
             BrokerUnavailableError: the backend did not confirm it in time; it may have arrived all the same.
         """
 
-    def listen(self, channel: str) -> None:
+    def subscribe(self, channel: str) -> None:
         """Want this channel's messages from now on. Idempotent; the broker sees to it as soon as it can."""
 
-    def ignore(self, channel: str) -> None:
+    def unsubscribe(self, channel: str) -> None:
         """Want them no more. Idempotent. What came before may still be delivered."""
 
-    async def listening(self, channel: str) -> bool:
+    async def subscribed(self, channel: str) -> bool:
         """Wait until the backend has confirmed `listen`: what is published from then on arrives.
 
         Returns `False` where that took longer than `timeout`; `gap` follows once it is confirmed. `False` at once

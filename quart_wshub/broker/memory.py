@@ -167,15 +167,15 @@ class MemoryBroker:
         self._published += 1
         return taken
 
-    def listen(self, channel: str) -> None:
+    def subscribe(self, channel: str) -> None:
         """Want this channel's messages from now on. Idempotent, and effective at once."""
         self._wanted.add(channel)
 
-    def ignore(self, channel: str) -> None:
+    def unsubscribe(self, channel: str) -> None:
         """Want them no more. Idempotent."""
         self._wanted.discard(channel)
 
-    async def listening(self, channel: str) -> bool:
+    async def subscribed(self, channel: str) -> bool:
         """Whether this channel's messages arrive."""
         await trio.lowlevel.checkpoint()
         return self._running and channel in self._wanted

@@ -70,7 +70,7 @@ async def test_slots(cluster: RedisCluster, key: bytes, slot: int) -> None:
 
 async def test_channels_are_spread_over_the_servers(cluster: RedisCluster) -> None:
     async with running(make(cluster)) as (one,):
-        await one.listen(*(f"channel {number}" for number in range(60)))
+        await one.subscribe(*(f"channel {number}" for number in range(60)))
 
         for server in cluster.servers:
             shards = server.command("PUBSUB", "SHARDCHANNELS")
@@ -82,7 +82,7 @@ async def test_a_server_that_restarts_takes_only_its_own_channels_with_it(cluste
     step = 16_384 // 3 + 1
     lost = {name for name in names if slot_of(b"wshub:" + name.encode()) // step == 1}
     async with running(make(cluster), make(cluster)) as (one, two):
-        await two.listen(*names)
+        await two.subscribe(*names)
         await eventually(lambda: one.broker.statistics().ready and two.broker.statistics().ready)
         cluster.servers[1].command("CLIENT", "KILL", "TYPE", "pubsub")
         await eventually(lambda: not two.broker.statistics().ready)
@@ -101,7 +101,7 @@ async def test_a_slot_that_moves(cluster: RedisCluster) -> None:
     source = cluster.servers[slot // step]
     target = cluster.servers[(slot // step + 1) % 3]
     async with running(make(cluster), make(cluster)) as (one, two):
-        await two.listen("mover", "other")
+        await two.subscribe("mover", "other")
         await eventually(lambda: one.broker.statistics().ready and two.broker.statistics().ready)
         cluster.move_slot(slot, source, target)
         try:
@@ -127,11 +127,11 @@ async def test_a_cluster_that_is_away_is_found_later(cluster: RedisCluster) -> N
         proxy.refusing = True
         broker = RedisBroker(f"redis+cluster://127.0.0.1:{proxy.port}", timeout=0.6, max_backoff=0.05)
         async with running(broker) as (one,):
-            broker.listen("a")
+            broker.subscribe("a")
             for call in (lambda: broker.publish("a", b""), broker.nodes):
                 with pytest.raises(BrokerUnavailableError):
                     await call()
-            assert not await broker.listening("a")
+            assert not await broker.subscribed("a")
             proxy.refusing = False
             broker.post("a", b"waits until it is found")
 

@@ -41,8 +41,8 @@ def make_broker(redis: RedisProcess, proxy: Proxy | None = None, **options: Any)
 async def two_nodes(redis: RedisProcess, **options: Any) -> AsyncIterator[tuple[Node, Node]]:
     """Both listen to `a`, and the second to `b` as well."""
     async with running(make_broker(redis, **options), make_broker(redis, **options)) as (one, two):
-        await one.listen("a")
-        await two.listen("a", "b")
+        await one.subscribe("a")
+        await two.subscribe("a", "b")
         await ready(one, two)
         yield one, two
 
@@ -84,14 +84,14 @@ async def test_restarted_redis(redis: RedisProcess, how: str) -> None:
         await eventually(lambda: knows(one, everybody))
         getattr(redis, how)()
         await unready(one, two)
-        two.broker.listen("new")
-        two.broker.ignore("a")
+        two.broker.subscribe("new")
+        two.broker.unsubscribe("a")
         redis.start()
         await ready(one, two)
 
         assert one.heard.gaps == [{"a"}]
         assert two.heard.gaps == [{"b", "new"}]
-        assert await two.broker.listening("new")
+        assert await two.broker.subscribed("new")
         assert await one.broker.nodes() == everybody
         await assert_works(one, two)
         assert one.broker.statistics().reconnects == 1
@@ -122,7 +122,7 @@ async def test_what_is_posted_while_redis_is_away_goes_out_when_it_is_back(redis
 
 async def test_what_waited_for_too_long_is_lost_and_the_others_are_told(redis: RedisProcess) -> None:
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy), make_broker(redis)) as (one, two):
-        await two.listen("a", "b")
+        await two.subscribe("a", "b")
         await ready(one, two)
         proxy.refusing = True
         proxy.cut()
@@ -145,7 +145,7 @@ async def test_what_was_on_its_way_when_the_connection_broke_is_not_repeated_and
     redis: RedisProcess,
 ) -> None:
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy), make_broker(redis)) as (one, two):
-        await two.listen("a", "b")
+        await two.subscribe("a", "b")
         await ready(one, two)
         proxy.swallowing = True
         for _ in range(3):
@@ -168,7 +168,7 @@ async def test_gaps_in_more_channels_than_are_kept_track_of_are_told_to_everyone
 ) -> None:
     monkeypatch.setattr("quart_wshub.broker.redis.publisher.MAX_MARKERS", 3)
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy), make_broker(redis)) as (one, two):
-        await two.listen("a", "b")
+        await two.subscribe("a", "b")
         await ready(one, two)
         proxy.swallowing = True
         for number in range(10):
@@ -186,10 +186,10 @@ async def test_gaps_in_more_channels_than_are_kept_track_of_are_told_to_everyone
 async def test_paused_redis(redis: RedisProcess) -> None:
     async with two_nodes(redis) as (one, two):
         redis.pause()
-        two.broker.listen("new")
+        two.broker.subscribe("new")
         await assert_answers_in_time(one)
         with trio.fail_after(TIMEOUT + MARGIN):
-            assert not await two.broker.listening("new")
+            assert not await two.broker.subscribed("new")
         await unready(one, two)
 
         redis.resume()
@@ -202,7 +202,7 @@ async def test_paused_redis(redis: RedisProcess) -> None:
 
 async def test_a_link_that_goes_dead_without_a_word(redis: RedisProcess) -> None:
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy)) as (one,):
-        await one.listen("a")
+        await one.subscribe("a")
         await ready(one)
         proxy.swallowing = True
         one.broker.post("a", b"swallowed")
@@ -237,7 +237,7 @@ async def test_slow_redis(redis: RedisProcess) -> None:
         running(*(make_broker(redis, proxy, timeout=3.0) for _ in "12")) as (one, two),
     ):
         proxy.delay = 0.08
-        await two.listen("b")
+        await two.subscribe("b")
         await ready(one, two)
         for _ in range(2):
             await assert_works(one, two)
@@ -318,11 +318,11 @@ async def test_a_hub_that_is_too_slow_for_redis_is_told_what_it_missed(redis: Re
 async def test_redis_that_starts_later_than_the_app() -> None:
     with run_redis(start=False) as redis:
         async with running(make_broker(redis), make_broker(redis)) as (one, two):
-            one.broker.listen("c")
-            two.broker.listen("b")
+            one.broker.subscribe("c")
+            two.broker.subscribe("b")
             await assert_answers_in_time(one)
             with trio.fail_after(TIMEOUT + MARGIN):
-                assert not await two.broker.listening("b")
+                assert not await two.broker.subscribed("b")
 
             redis.start()
             await ready(one, two)
@@ -336,7 +336,7 @@ async def test_as_much_as_may_wait_is_taken_and_no_more(redis: RedisProcess) -> 
     async with run_proxy(redis.port) as proxy:
         brokers = make_broker(redis, proxy, max_waiting=20), make_broker(redis)
         async with running(*brokers) as (one, two):
-            await two.listen("a", "b")
+            await two.subscribe("a", "b")
             await ready(one, two)
             taken = 0
             for _ in range(3):
@@ -416,8 +416,8 @@ async def test_a_hundred_cuts_leave_nothing(redis: RedisProcess, caplog: pytest.
     async with run_proxy(redis.port) as proxy:
         brokers = make_broker(redis, proxy, max_backoff=0.01), make_broker(redis, max_backoff=0.01)
         async with running(*brokers) as (one, two):
-            await one.listen(*(f"channel {number}" for number in range(50)))
-            await two.listen("b")
+            await one.subscribe(*(f"channel {number}" for number in range(50)))
+            await two.subscribe("b")
 
             async def cut(times: int) -> None:
                 for _ in range(times):

@@ -274,18 +274,18 @@ class RedisBroker:
 
     # The way in
 
-    def listen(self, channel: str) -> None:
+    def subscribe(self, channel: str) -> None:
         """Want this channel's messages from now on. Idempotent."""
         subscriber = self._servers.server_for(self._names.to_redis(channel)).subscriber
         if self._subscriptions.want(channel, may_miss=subscriber.failing):
             subscriber.changed(channel)
 
-    def ignore(self, channel: str) -> None:
+    def unsubscribe(self, channel: str) -> None:
         """Want them no more. Idempotent."""
         if self._subscriptions.forget(channel):
             self._servers.server_for(self._names.to_redis(channel)).subscriber.changed(channel)
 
-    async def listening(self, channel: str) -> bool:
+    async def subscribed(self, channel: str) -> bool:
         """Wait until Redis has confirmed `listen`. `False` where that took longer than `timeout`."""
         return await self._subscriptions.confirmed(channel, self._timeout)
 
