@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from quart_wshub.broker.redis import RedisBroker
-from quart_wshub.broker.redis.cluster import slot_of
+from quart_wshub.broker.redis.cluster_servers import slot_of
 from quart_wshub.protocol.errors import BrokerUnavailableError
 from tests.contract_broker import BrokerContract, BrokerFactory, eventually, running
 from tests.harness.proxy import run_proxy
@@ -48,24 +48,11 @@ def make(cluster: RedisCluster) -> RedisBroker:
     return RedisBroker(cluster.url, timeout=1, beat=0.2, max_backoff=0.2)
 
 
-@pytest.mark.parametrize(
-    ("key", "slot"),
-    [
-        (b"foo", 12182),
-        (b"123456789", 12739),
-        (b"{user1000}.following", 3443),
-        (b"{user1000}.followers", 3443),
-        (b"foo{}{bar}", 8363),
-        (b"foo{{bar}}zap", 4015),
-        (b"foo{bar}{zap}", 5061),
-        (b"{", 4092),
-        (b"", 0),
-    ],
-)
-async def test_slots(cluster: RedisCluster, key: bytes, slot: int) -> None:
-    assert slot_of(key) == int(cluster.servers[0].command("CLUSTER", "KEYSLOT", key.decode())[1:])
-    if key in (b"foo", b"123456789"):
-        assert slot_of(key) == slot
+async def test_slots(cluster: RedisCluster) -> None:
+    keys = [b"foo", b"123456789", b"{user1000}.following", b"foo{}{bar}", b"foo{{bar}}zap", b"foo{bar}{zap}", b"{", b""]
+    for key in keys:
+        assert slot_of(key) == int(cluster.servers[0].command("CLUSTER", "KEYSLOT", key.decode())[1:]), key
+    assert [slot_of(key) for key in (b"foo", b"123456789")] == [12182, 12739]
 
 
 async def test_channels_are_spread_over_the_servers(cluster: RedisCluster) -> None:
