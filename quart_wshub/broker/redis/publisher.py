@@ -76,14 +76,8 @@ class Publisher:
             BrokerUnavailableError: the queue is full. The other nodes will be told of a gap in this channel.
         """
         # As `command` does it, with one copy less.
-        data = b"%b%d\r\n%b\r\n$%d\r\n%b%b\r\n" % (
-            self._head,
-            len(channel),
-            channel,
-            len(message) + 1,
-            MESSAGE,
-            message,
-        )
+        parts = self._head, len(channel), channel, len(message) + 1, MESSAGE, message
+        data = b"%b%d\r\n%b\r\n$%d\r\n%b%b\r\n" % parts
         if not self._backlog.add(len(data)):
             self.mark(channel)
             raise BrokerUnavailableError(FULL)
