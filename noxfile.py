@@ -59,7 +59,7 @@ def demo(session: nox.Session) -> None:
             session.error("--redis needs a URL, such as redis://127.0.0.1:6379")
         session.env["CHAT_REDIS_URL"] = arguments[at + 1]
         arguments[at : at + 2] = ["-w", "2"]
-    session.install("-e", ".[redis]" if "CHAT_REDIS_URL" in session.env else ".")
+    session.install("-e", *([".[redis]", "coredis"] if "CHAT_REDIS_URL" in session.env else ["."]))
     if "--bind" not in arguments:
         arguments += ["--bind", DEMO_ADDRESS]
     address = f"http://{arguments[arguments.index('--bind') + 1]}"

@@ -45,7 +45,7 @@ AWKWARD_CHANNELS = [
 
 @dataclass
 class Heard:
-    """A hub's end of the seam that notes what comes."""
+    """A hub's end of the seam that records what it is given."""
 
     messages: list[tuple[str, bytes]] = field(default_factory=list)
     gaps: list[frozenset[str]] = field(default_factory=list)
@@ -90,12 +90,12 @@ class Node:
     scope: trio.CancelScope
     ended: trio.Event
 
-    async def listen(self, *channels: str) -> None:
-        """Listen, and wait until that is confirmed."""
+    async def subscribe(self, *channels: str) -> None:
+        """Subscribe, and wait until that is confirmed."""
         for channel in channels:
-            self.broker.listen(channel)
+            self.broker.subscribe(channel)
         for channel in channels:
-            assert await self.broker.listening(channel)
+            assert await self.broker.subscribed(channel)
 
     async def stop(self) -> None:
         """End it in order."""
@@ -127,7 +127,7 @@ async def knows(node: Node, names: set[str]) -> bool:
     return await node.broker.nodes() == names
 
 
-async def nobody_listens(broker: Broker, channel: str) -> bool:
+async def nobody_is_subscribed(broker: Broker, channel: str) -> bool:
     """Whether messages to this channel go nowhere."""
     return not (await broker.publish(channel, b"anyone?")).nodes
 
@@ -170,11 +170,11 @@ class BrokerContract(ABC):
 
     # Messages
 
-    async def test_messages_arrive_on_every_node_that_listens_the_publishers_own_included(self) -> None:
+    async def test_messages_arrive_on_every_subscribed_node_the_publisher_included(self) -> None:
         async with self.nodes(3) as (one, two, three):
-            await one.listen("a")
-            await two.listen("a")
-            await three.listen("b")
+            await one.subscribe("a")
+            await two.subscribe("a")
+            await three.subscribe("b")
 
             receipt = await one.broker.publish("a", b"hello")
 
@@ -186,7 +186,7 @@ class BrokerContract(ABC):
     async def test_what_one_node_publishes_to_a_channel_arrives_in_order_once_however_it_was_published(self) -> None:
         async with self.nodes(3) as (one, two, three), trio.open_nursery() as nursery:
             for node in (one, three):
-                await node.listen("a", "b")
+                await node.subscribe("a", "b")
 
             async def publish(node: Node, name: str) -> None:
                 for number in range(0, 600, 3):
@@ -209,7 +209,7 @@ class BrokerContract(ABC):
     async def test_any_channel_name_and_any_bytes_arrive_as_they_were(self) -> None:
         payloads = [b"", b"\r\n$5\r\n", bytes(range(256)), b"m", b"g", b"x" * 500_000]
         async with self.nodes(2) as (one, two):
-            await two.listen(*AWKWARD_CHANNELS)
+            await two.subscribe(*AWKWARD_CHANNELS)
 
             for channel in AWKWARD_CHANNELS:
                 for payload in payloads:
@@ -220,14 +220,14 @@ class BrokerContract(ABC):
             assert sorted(two.heard.messages) == sorted(expected)
             assert two.heard.gaps == []
 
-    async def test_a_channel_that_is_ignored_goes_silent_and_the_others_do_not(self) -> None:
+    async def test_an_unsubscribed_channel_goes_silent_and_the_others_do_not(self) -> None:
         async with self.nodes(2) as (one, two):
-            await two.listen("a", "b")
-            two.broker.ignore("a")
-            two.broker.ignore("a")
-            two.broker.ignore("never heard of")
+            await two.subscribe("a", "b")
+            two.broker.unsubscribe("a")
+            two.broker.unsubscribe("a")
+            two.broker.unsubscribe("never subscribed to")
 
-            await eventually(lambda: nobody_listens(one.broker, "a"))
+            await eventually(lambda: nobody_is_subscribed(one.broker, "a"))
             await one.broker.publish("b", b"last")
 
             await eventually(lambda: two.heard.of("b"))
@@ -238,31 +238,31 @@ class BrokerContract(ABC):
             assert len(two.heard.of("a")) == before
             assert two.broker.statistics().channels == 1
 
-    async def test_the_last_word_counts_when_a_channel_is_wanted_and_ignored_in_a_hurry(self) -> None:
+    async def test_the_last_call_counts_of_many_subscribe_and_unsubscribe_calls(self) -> None:
         async with self.nodes(2) as (one, two):
             for rounds in range(20):
                 for _ in range(rounds % 5):
-                    two.broker.listen("kept")
-                    two.broker.ignore("kept")
-                    two.broker.ignore("dropped")
-                    two.broker.listen("dropped")
+                    two.broker.subscribe("kept")
+                    two.broker.unsubscribe("kept")
+                    two.broker.unsubscribe("dropped")
+                    two.broker.subscribe("dropped")
                     if rounds % 2:
                         await trio.lowlevel.checkpoint()
-                two.broker.listen("kept")
-                two.broker.ignore("dropped")
-                assert await two.broker.listening("kept")
+                two.broker.subscribe("kept")
+                two.broker.unsubscribe("dropped")
+                assert await two.broker.subscribed("kept")
                 number = str(rounds).encode()
                 await one.broker.publish("kept", number)
                 await eventually(lambda number=number: number in two.heard.of("kept"))  # type: ignore[misc]
 
-            await eventually(lambda: nobody_listens(one.broker, "dropped"))
+            await eventually(lambda: nobody_is_subscribed(one.broker, "dropped"))
             assert len(set(two.heard.of("kept"))) == len(two.heard.of("kept"))
             assert two.heard.gaps == []
 
-    async def test_thousands_of_channels_are_listened_to_at_once(self) -> None:
+    async def test_thousands_of_channels_can_be_subscribed_to(self) -> None:
         channels = [f"channel {number}" for number in range(3000)]
         async with self.nodes(2) as (one, two):
-            await two.listen(*channels)
+            await two.subscribe(*channels)
 
             for channel in channels:
                 one.broker.post(channel, channel.encode())
@@ -273,17 +273,17 @@ class BrokerContract(ABC):
             ) == sorted((channel, channel.encode()) for channel in channels)
             assert two.broker.statistics().channels == 3000
 
-    async def test_listening_says_no_at_once_where_nobody_listens(self) -> None:
+    async def test_subscribed_is_false_at_once_for_a_channel_without_a_subscription(self) -> None:
         async with self.nodes(1) as (one,):
             before = trio.current_time()
-            assert not await one.broker.listening("a")
+            assert not await one.broker.subscribed("a")
             assert trio.current_time() - before < 0.5
 
     # The hub
 
     async def test_a_slow_hub_gets_everything_one_at_a_time_and_in_order(self) -> None:
         async with self.nodes(2) as (one, two):
-            await two.listen("a")
+            await two.subscribe("a")
             two.heard.pause = trio.Event()
             for number in range(500):
                 one.broker.post("a", b"%d" % number)
@@ -304,7 +304,7 @@ class BrokerContract(ABC):
                 raise ValueError("a bug")
 
         async with self.nodes(2) as (one, two):
-            await two.listen("a")
+            await two.subscribe("a")
             two.heard.on_deliver = fail
             for message in (b"bad", b"good"):
                 await one.broker.publish("a", message)
@@ -333,14 +333,14 @@ class BrokerContract(ABC):
         with trio.fail_after(NEVER_SECONDS):
             async with self.make_brokers() as make:
                 broker = make()
-                broker.listen("before it runs")
+                broker.subscribe("before it runs")
                 with pytest.raises(BrokerUnavailableError):
                     broker.post("a", b"")
                 with pytest.raises(BrokerUnavailableError), assert_checkpoints():
                     await broker.publish("a", b"")
 
                 async with running(broker) as (node,):
-                    assert await broker.listening("before it runs")
+                    assert await broker.subscribed("before it runs")
                     await broker.publish("before it runs", b"hello")
                     await eventually(lambda: node.heard.messages)
                     await node.stop()
@@ -356,7 +356,7 @@ class BrokerContract(ABC):
 
     async def test_what_waits_is_sent_when_a_broker_is_stopped(self) -> None:
         async with self.nodes(2) as (one, two):
-            await two.listen("a")
+            await two.subscribe("a")
             await one.broker.publish("a", b"first")
             for number in range(5000):
                 one.broker.post("a", b"%d" % number)
@@ -366,7 +366,7 @@ class BrokerContract(ABC):
 
     async def test_stopping_takes_little_time_also_while_the_hub_is_stuck(self) -> None:
         async with self.nodes(1) as (one,):
-            await one.listen("a")
+            await one.subscribe("a")
             one.heard.pause = trio.Event()
             await one.broker.publish("a", b"stuck")
             await trio.sleep(0.02)
@@ -375,7 +375,7 @@ class BrokerContract(ABC):
 
     async def test_a_call_that_is_cancelled_disturbs_nobody(self) -> None:
         async with self.nodes(2) as (one, two):
-            await two.listen("a")
+            await two.subscribe("a")
             for call in (lambda: one.broker.publish("a", b"perhaps"), one.broker.nodes, lambda: wait(one.broker, "b")):
                 with trio.CancelScope() as scope:
                     scope.cancel()
@@ -385,18 +385,18 @@ class BrokerContract(ABC):
             await one.broker.publish("a", b"surely")
             await eventually(lambda: b"surely" in two.heard.of("a"))
             assert len(await one.broker.nodes()) >= 1
-            await one.listen("b")
+            await one.subscribe("b")
 
     async def test_waiting_calls_are_checkpoints(self) -> None:
         async with self.nodes(1) as (one,):
-            await one.listen("a")
-            for call in (lambda: one.broker.publish("a", b""), one.broker.nodes, lambda: one.broker.listening("a")):
+            await one.subscribe("a")
+            for call in (lambda: one.broker.publish("a", b""), one.broker.nodes, lambda: one.broker.subscribed("a")):
                 with assert_checkpoints():
                     await call()
 
     async def test_statistics_count(self) -> None:
         async with self.nodes(2) as (one, two):
-            await two.listen("a", "b")
+            await two.subscribe("a", "b")
             await one.broker.nodes()
             await eventually(lambda: one.broker.statistics().ready and two.broker.statistics().ready)
             for _ in range(3):
@@ -410,6 +410,6 @@ class BrokerContract(ABC):
 
 
 async def wait(broker: Broker, channel: str) -> None:
-    """Wait for a channel that is wanted."""
-    broker.listen(channel)
-    await broker.listening(channel)
+    """Subscribe to a channel and wait for it."""
+    broker.subscribe(channel)
+    await broker.subscribed(channel)

@@ -29,7 +29,7 @@ def broker() -> Broker | None:
     url = os.environ.get(REDIS_VARIABLE)
     if not url:
         return None
-    from quart_wshub.broker.redis import RedisBroker  # needs coredis, which a single node does without
+    from quart_wshub.broker.redis import RedisBroker  # needs hiredis, which a single node does without
 
     return RedisBroker(url)
 

@@ -1,4 +1,4 @@
-"""The store of several processes. Needs `coredis`, which `quart-wshub[redis]` brings."""
+"""The store of several processes. Needs `coredis`."""
 
 import math
 import time

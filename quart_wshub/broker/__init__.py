@@ -1,1 +1,1 @@
-"""Brokers: what makes one hub out of several processes."""
+"""Brokers: they make one hub out of several processes."""

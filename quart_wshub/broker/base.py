@@ -1,7 +1,7 @@
 """The broker seam: what moves messages between the nodes of one hub.
 
-A broker knows channels and bytes. What is in them, and which channels there are, is the hub's affair; the hub never
-knows which broker it has. One contract suite runs on every implementation.
+A broker knows channels and bytes. Which channels there are, and what the bytes mean, is the hub's business; the hub
+never knows which broker it has. One contract suite runs on every implementation.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the backend said of one message.
+    """What the backend reported about one message.
 
     Attributes:
-        nodes: how many nodes it was handed to, the publisher's own included where that listens too; `None` where the
+        nodes: how many nodes it was handed to, including the publisher's own if it is subscribed; `None` if the
             backend cannot tell.
-        position: where it stands in the channel's history; `None` where none is kept.
+        position: its place in the channel's history; `None` if no history is kept.
     """
 
     nodes: int | None = None
@@ -42,13 +42,13 @@ class BrokerStatistics:
     """A snapshot of one node's broker.
 
     Attributes:
-        ready: whether messages go out and come in at the moment.
-        channels: channels this node listens to.
+        ready: whether messages are being sent and received at the moment.
+        channels: how many channels this node is subscribed to.
         waiting: messages that wait to be sent.
         published, received: messages so far.
-        lost: messages that were taken for sending, and may not have arrived anywhere.
-        gaps: times at which messages for this node may have been missed.
-        reconnects: times the backend was lost and found again.
+        lost: messages that were accepted for sending, and may not have arrived anywhere.
+        gaps: how often messages for this node may have been missed.
+        reconnects: how often the connection to the backend was lost and restored.
     """
 
     ready: bool
@@ -62,79 +62,79 @@ class BrokerStatistics:
 
 
 class BrokerListener(Protocol):
-    """The hub's end of the seam."""
+    """The hub's side of the seam."""
 
     async def deliver(self, channel: str, message: bytes) -> None:
         """Take one message. Awaited, one at a time, so order is kept and a slow hub slows the broker down.
 
-        Never raises for what is in the message. A channel that was ignored meanwhile may still come up.
+        Never raises because of a message's content. A message may still arrive shortly after `unsubscribe`.
         """
 
     def gap(self, channels: frozenset[str]) -> None:
-        """Messages in these channels may have been missed: tell those who listen. Synchronous."""
+        """Messages in these channels may have been missed: tell their subscribers. Synchronous."""
 
 
 class Broker(Protocol):
     """Moves messages between nodes.
 
     Guarantees, of every implementation:
-      - What one node publishes to one channel arrives in that order, at most once, on every node that listens.
-      - A node gets its own messages too, where it listens; the hub tells them apart.
+      - Messages from one node to one channel arrive in order, and at most once, on every subscribed node.
+      - A node receives its own messages too if it is subscribed; the hub tells them apart.
       - Nothing hangs: while the backend is away every call returns or raises within `timeout` seconds, and the broker
-        keeps trying, with jittered backoff that is reset by success.
-      - Nothing is lost in silence: after a node may have missed messages of a channel it listens to, through its own
-        fault, the backend's or the publisher's, its listener is told with `gap`; `lost` counts what the publisher
+        keeps reconnecting, with jittered backoff that is reset by success.
+      - Nothing is lost silently: if a node may have missed messages of a channel it is subscribed to, through its own
+        fault, the backend's or the publisher's, its listener's `gap` is called; `lost` counts what the publisher
         knows of.
-      - What is wanted outlives the backend: channels are listened to again after every reconnect.
+      - Subscriptions outlive the backend: they are restored after every reconnect.
       - Nothing leaks, neither connections nor tasks nor memory: what waits to be sent is bounded.
     """
 
     @property
     def node_id(self) -> str:
-        """This node's name among the others: 12 hexadecimal digits, new with every process."""
+        """This node's id: 12 hexadecimal digits, new with every process."""
 
     async def run(self, listener: BrokerListener, *, task_status: trio.TaskStatus[None] = ...) -> None:
-        """Serve until cancelled; run it once. Reports as started at once, also while the backend is away.
+        """Serve until cancelled; run it once. Reports as started at once, even while the backend is away.
 
-        Never ends by itself and never raises but for being cancelled (or `ConfigurationError`, before it starts).
-        Cancelled, it sends what waits within a second, leaves the backend in order, and fails the calls that wait.
+        Never returns, and never raises anything but `Cancelled` (or, before it starts, `ConfigurationError` or
+        `UsageError`). When cancelled it sends what waits within a second, disconnects, and fails the calls that wait.
         """
 
     def post(self, channel: str, message: bytes) -> None:
-        """Take a message for sending, without waiting; in order with what `publish` sends.
+        """Queue a message for sending, without waiting; in order with what `publish` sends.
 
         Raises:
-            BrokerUnavailableError: as much as may wait is waiting, or the broker does not run.
+            BrokerUnavailableError: the queue is full, or the broker is not running.
         """
 
     async def publish(self, channel: str, message: bytes) -> Receipt:
         """Send a message and wait until the backend has it.
 
-        Cancelled, the message may go out or not.
+        If cancelled, the message may or may not be sent.
 
         Raises:
             BrokerUnavailableError: the backend did not confirm it in time; it may have arrived all the same.
         """
 
-    def listen(self, channel: str) -> None:
-        """Want this channel's messages from now on. Idempotent; the broker sees to it as soon as it can."""
+    def subscribe(self, channel: str) -> None:
+        """Receive this channel's messages from now on. Idempotent; the broker tells the backend as soon as it can."""
 
-    def ignore(self, channel: str) -> None:
-        """Want them no more. Idempotent. What came before may still be delivered."""
+    def unsubscribe(self, channel: str) -> None:
+        """Stop receiving them. Idempotent. Messages that came before may still be delivered."""
 
-    async def listening(self, channel: str) -> bool:
-        """Wait until the backend has confirmed `listen`: what is published from then on arrives.
+    async def subscribed(self, channel: str) -> bool:
+        """Wait until the backend has confirmed `subscribe`: whatever is published from then on arrives.
 
-        Returns `False` where that took longer than `timeout`; `gap` follows once it is confirmed. `False` at once
-        for a channel that nobody listens to.
+        Returns `False` if that took longer than `timeout`; `gap` follows once it is confirmed. Returns `False` at once
+        for a channel that this node is not subscribed to. Cancelling it changes nothing.
         """
 
     async def nodes(self) -> frozenset[str]:
-        """The `node_id` of every node that runs; one that died without a word is in it for some seconds more.
+        """The `node_id` of every running node; a node that crashed stays listed for some seconds.
 
         Raises:
             BrokerUnavailableError: the backend does not answer in time.
         """
 
     def statistics(self) -> BrokerStatistics:
-        """How it goes."""
+        """A snapshot of this node's broker counters. Cheap: it copies nothing."""

@@ -1,88 +1,79 @@
 """The broker of one process: its hubs become one hub. Also the contract at its simplest, for tests.
 
-Nothing fails here but a hub that is too slow: what it would have to catch up with is bounded, as with a real backend.
+Nothing can fail here but a hub that is too slow: its queue is bounded, as with a real backend.
 """
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
 
 from quart_wshub.broker.base import BrokerStatistics, Receipt
-from quart_wshub.protocol.errors import BrokerUnavailableError, ConfigurationError, UsageError
+from quart_wshub.broker.node import BrokerNode
+from quart_wshub.protocol.errors import BrokerUnavailableError, ConfigurationError
 
 if TYPE_CHECKING:
     from quart_wshub.broker.base import BrokerListener
 
 __all__ = ["MemoryBroker", "MemoryExchange"]
 
-log: logging.Logger = logging.getLogger("quart_wshub")
-
 
 class MemoryExchange:
-    """What the brokers of one process have in common."""
+    """Connects the brokers of one process, as Redis connects those of several."""
 
     def __init__(self) -> None:
         self._brokers: dict[str, MemoryBroker] = {}
 
     @property
     def nodes(self) -> frozenset[str]:
-        """The `node_id` of every broker that runs."""
+        """The `node_id` of every running broker."""
         return frozenset(self._brokers)
 
     @property
     def brokers(self) -> tuple[MemoryBroker, ...]:
-        """Those that run."""
+        """The running brokers."""
         return tuple(self._brokers.values())
 
     def join(self, broker: MemoryBroker) -> None:
-        """Have this broker's messages from now on."""
+        """Connect a broker."""
         self._brokers[broker.node_id] = broker
 
     def leave(self, broker: MemoryBroker) -> None:
-        """Have them no more."""
+        """Disconnect it."""
         self._brokers.pop(broker.node_id, None)
 
     def send(self, channel: str, message: bytes) -> int:
-        """Hand a message to everyone who listens; returns how many that were. Synchronous, hence in order."""
+        """Hand a message to every subscribed broker; returns how many that were. Synchronous, hence in order."""
         return sum([broker.take(channel, message) for broker in self._brokers.values()])
 
 
-class MemoryBroker:
+class MemoryBroker(BrokerNode):
     """One node of several in one process.
 
     Args:
         exchange: shared with the other brokers; one of its own if not given.
-        max_waiting: how many messages wait for a slow hub. When it falls behind further, it misses some, and is told.
+        max_waiting: how many messages are queued for a slow hub. Beyond that it misses messages, and is told of a gap.
+
+    Raises:
+        ConfigurationError: `max_waiting` is not a positive whole number.
     """
 
     def __init__(self, exchange: MemoryExchange | None = None, *, max_waiting: int = 50_000) -> None:
         if not isinstance(max_waiting, int) or isinstance(max_waiting, bool) or max_waiting < 1:
             raise ConfigurationError(f"MemoryBroker: max_waiting is {max_waiting!r}; give it a positive whole number")
+        super().__init__()
         self._exchange = MemoryExchange() if exchange is None else exchange
         self._max_waiting = max_waiting
-        self._node_id = secrets.token_hex(6)
-        self._listener: BrokerListener | None = None
-        self._running = False
-        self._wanted: set[str] = set()
+        self._channels: set[str] = set()
         self._incoming: deque[tuple[str, bytes]] = deque()
         self._missed: set[str] = set()
         self._arrived = trio.Event()
         self._published = 0
-        self._received = 0
-        self._gaps = 0
 
     def __repr__(self) -> str:
         return f"MemoryBroker(node_id={self._node_id!r})"
-
-    @property
-    def node_id(self) -> str:
-        """This node's name among the others."""
-        return self._node_id
 
     async def run(
         self, listener: BrokerListener, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -92,48 +83,35 @@ class MemoryBroker:
         Raises:
             UsageError: it was run before.
         """
-        if self._listener is not None:
-            raise UsageError("this MemoryBroker was run before; make a new one")
-        self._listener = listener
+        self._start(listener)
         self._exchange.join(self)
-        self._running = True
         try:
             task_status.started()
             while True:
                 await self._arrived.wait()
                 self._arrived = trio.Event()
-                await self._hand_over(listener)
+                await self._deliver_waiting()
         finally:
             self._running = False
             self._exchange.leave(self)
             self._incoming.clear()
 
-    async def _hand_over(self, listener: BrokerListener) -> None:
-        """Hand over what is there by now. A gap is told as soon as the hub has caught up by half."""
+    async def _deliver_waiting(self) -> None:
+        """Deliver what is queued by now. A gap is reported as soon as the hub has caught up by half."""
         for _ in range(len(self._incoming)):
-            channel, message = self._incoming.popleft()
-            self._received += 1
-            try:
-                await listener.deliver(channel, message)
-            except Exception:
-                log.exception("broker: the hub failed to take a message, which is lost")
-            if self._missed and len(self._incoming) <= self._max_waiting // 2:
-                self._tell_gap(listener)
-        if self._missed:
-            self._tell_gap(listener)
+            await self._deliver(*self._incoming.popleft())
+            if len(self._incoming) <= self._max_waiting // 2:
+                self._report_missed()
+        self._report_missed()
 
-    def _tell_gap(self, listener: BrokerListener) -> None:
-        channels, self._missed = frozenset(self._missed), set()
-        if channels := channels & self._wanted:
-            self._gaps += 1
-            try:
-                listener.gap(channels)
-            except Exception:
-                log.exception("broker: the hub failed to take a gap")
+    def _report_missed(self) -> None:
+        if self._missed:
+            missed, self._missed = self._missed, set()
+            self._report_gap(frozenset(missed & self._channels))
 
     def take(self, channel: str, message: bytes) -> bool:
-        """For the exchange: have a message, if it is wanted. Returns whether it was."""
-        if channel not in self._wanted:
+        """Called by the exchange: queue a message if this node is subscribed. Returns whether it is."""
+        if channel not in self._channels:
             return False
         if len(self._incoming) < self._max_waiting:
             self._incoming.append((channel, message))
@@ -143,53 +121,57 @@ class MemoryBroker:
         return True
 
     def miss(self) -> None:
-        """For the exchange: have the hub told that it may have missed something in all its channels."""
-        self._missed |= self._wanted
+        """Called by the exchange: report a gap in all channels to the hub."""
+        self._missed |= self._channels
         self._arrived.set()
 
     def post(self, channel: str, message: bytes) -> None:
-        """Hand a message to everyone who listens.
+        """Hand a message to every subscribed node.
 
         Raises:
-            BrokerUnavailableError: the broker does not run.
+            BrokerUnavailableError: the broker is not running.
         """
         self._send(channel, message)
 
     async def publish(self, channel: str, message: bytes) -> Receipt:
-        """The same, with a count of who it was handed to."""
+        """Hand a message to every subscribed node, and count them.
+
+        Raises:
+            BrokerUnavailableError: the broker is not running.
+        """
         await trio.lowlevel.checkpoint()
         return Receipt(nodes=self._send(channel, message))
 
     def _send(self, channel: str, message: bytes) -> int:
         if not self._running:
-            raise BrokerUnavailableError("the broker does not run")
-        taken = self._exchange.send(channel, message)
+            raise BrokerUnavailableError("the broker is not running")
+        nodes = self._exchange.send(channel, message)
         self._published += 1
-        return taken
+        return nodes
 
-    def listen(self, channel: str) -> None:
-        """Want this channel's messages from now on. Idempotent, and effective at once."""
-        self._wanted.add(channel)
+    def subscribe(self, channel: str) -> None:
+        """Receive this channel's messages from now on. Idempotent, and effective at once."""
+        self._channels.add(channel)
 
-    def ignore(self, channel: str) -> None:
-        """Want them no more. Idempotent."""
-        self._wanted.discard(channel)
+    def unsubscribe(self, channel: str) -> None:
+        """Stop receiving them. Idempotent."""
+        self._channels.discard(channel)
 
-    async def listening(self, channel: str) -> bool:
+    async def subscribed(self, channel: str) -> bool:
         """Whether this channel's messages arrive."""
         await trio.lowlevel.checkpoint()
-        return self._running and channel in self._wanted
+        return self._running and channel in self._channels
 
     async def nodes(self) -> frozenset[str]:
-        """The `node_id` of every node that runs."""
+        """The `node_id` of every running node."""
         await trio.lowlevel.checkpoint()
         return self._exchange.nodes
 
     def statistics(self) -> BrokerStatistics:
-        """How it goes."""
+        """A snapshot of this node's broker counters."""
         return BrokerStatistics(
             ready=self._running,
-            channels=len(self._wanted),
+            channels=len(self._channels),
             waiting=0,
             published=self._published,
             received=self._received,

@@ -341,7 +341,7 @@ class Cluster:
     async def connected(self, seconds: float) -> None:
         """Wait until what other nodes send arrives here, but no longer than this."""
         with trio.move_on_after(seconds):
-            await self._broker.listening(ALL)
+            await self._broker.subscribed(ALL)
 
     async def stop(self) -> None:
         """End `run`, and wait for its end. Idempotent."""

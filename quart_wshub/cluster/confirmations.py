@@ -37,7 +37,7 @@ class Confirmations:
         """Wait until what is published to a channel arrives. Where that takes long, a gap is told in its place."""
         if self._broker.statistics().ready:
             with trio.move_on_after(PATIENCE_SECONDS):
-                await self._broker.listening(channel)  # if not, the broker tells of the gap
+                await self._broker.subscribed(channel)  # if not, the broker tells of the gap
                 return
         self._outstanding.add(channel)
         self._news.set()
@@ -59,7 +59,7 @@ class Confirmations:
     async def _settle(self) -> None:
         channels = frozenset(self._outstanding)
         for channel in channels:
-            await self._broker.listening(channel)
+            await self._broker.subscribed(channel)
         if left := self._outstanding & channels:
             self._outstanding -= left
             self._tell_gap(frozenset(left))

@@ -31,8 +31,8 @@ class Interests:
         self._broker = broker
         self._wanted: dict[str, int] = {}
         self._audiences: dict[str, Audience] = {ALL: None}
-        broker.listen(ALL)
-        broker.listen(node_channel(broker.node_id))
+        broker.subscribe(ALL)
+        broker.subscribe(node_channel(broker.node_id))
 
     def user_came(self, user_id: Hashable) -> None:
         self._want((user_id,))  # type: ignore[arg-type]  # the registry takes any hashable
@@ -61,7 +61,7 @@ class Interests:
         self._wanted[channel] = count + 1
         if not count:
             self._audiences[channel] = audience
-            self._broker.listen(channel)
+            self._broker.subscribe(channel)
 
     def _want_no_more(self, audience: Audience) -> None:
         channel = channel_of(audience)
@@ -70,7 +70,7 @@ class Interests:
             self._wanted[channel] = count
             return
         del self._wanted[channel], self._audiences[channel]
-        self._broker.ignore(channel)
+        self._broker.unsubscribe(channel)
 
     def audience_of(self, channel: str) -> Audience:
         """Whom a channel is for.

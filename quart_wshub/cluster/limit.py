@@ -119,7 +119,7 @@ class ClusterLimit:
         """What the other nodes have of this user; `None` where they cannot be asked at the moment."""
         channel = user_channel(user_id)
         try:
-            if not await self._broker.listening(channel):
+            if not await self._broker.subscribed(channel):
                 return None
             return await self._inquiries.ask(channel, lambda ref: ListSockets(ref=ref), ANSWER_SECONDS)
         except BrokerUnavailableError:

@@ -29,8 +29,8 @@ async def test_the_documented_permissions_are_enough() -> None:
     with run_redis(*user) as redis:
         url = f"redis://app:pass@127.0.0.1:{redis.port}/2"
         async with running(*(RedisBroker(url, prefix="chat", beat=1) for _ in "12")) as (one, two):
-            await one.listen("a", "b")
-            one.broker.ignore("b")
+            await one.subscribe("a", "b")
+            one.broker.unsubscribe("b")
             await two.broker.publish("a", b"hello")
             await eventually(lambda: one.heard.messages)
             both = {node.broker.node_id for node in (one, two)}

@@ -37,7 +37,7 @@ class TestOverTcp(BrokerContract):
 async def speaks(broker: RedisBroker) -> bool:
     """Whether it gets its own message."""
     async with running(broker) as (one,):
-        await one.listen("a")
+        await one.subscribe("a")
         await one.broker.publish("a", b"hello")
         await eventually(lambda: one.heard.messages)
         await eventually(lambda: broker.statistics().ready)
@@ -92,7 +92,7 @@ async def test_what_redis_does_not_permit_is_refused_once_and_disturbs_nothing_e
         *["--user", "some", "on", ">pass", "allcommands", "allkeys", "resetchannels", "&wshub:ok", "&wshub:*everything"]
     ) as redis:
         async with running(RedisBroker(f"redis://some:pass@127.0.0.1:{redis.port}", timeout=0.5)) as (one,):
-            await one.listen("ok")
+            await one.subscribe("ok")
             for _ in range(3):
                 with pytest.raises(BrokerUnavailableError, match="permissions"):
                     await one.broker.publish("forbidden", b"")
@@ -108,7 +108,7 @@ async def test_what_redis_does_not_permit_is_refused_once_and_disturbs_nothing_e
 
 async def test_bytes_of_an_unknown_kind_are_left_alone(shared_redis: RedisProcess) -> None:
     async with running(RedisBroker(shared_redis.url, prefix="kinds")) as (one,):
-        await one.listen("a")
+        await one.subscribe("a")
         for data in ("", "?from the future"):
             shared_redis.command("PUBLISH", "kinds:a", data)
         await one.broker.publish("a", b"known")

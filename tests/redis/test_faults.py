@@ -1,4 +1,4 @@
-"""Redis away, unwell, or cut off: calls answer in time, gaps are told, what was wanted comes back, nothing leaks."""
+"""Redis away, unwell, or cut off: calls return in time, gaps are reported, subscriptions come back, nothing leaks."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def make_broker(redis: RedisProcess, proxy: Proxy | None = None, **options: Any)
 
 @asynccontextmanager
 async def two_nodes(redis: RedisProcess, **options: Any) -> AsyncIterator[tuple[Node, Node]]:
-    """Both listen to `a`, and the second to `b` as well."""
+    """Both are subscribed to `a`, and the second to `b` as well."""
     async with running(make_broker(redis, **options), make_broker(redis, **options)) as (one, two):
-        await one.listen("a")
-        await two.listen("a", "b")
+        await one.subscribe("a")
+        await two.subscribe("a", "b")
         await ready(one, two)
         yield one, two
 
 
 async def ready(*nodes: Node) -> None:
-    """Messages go out and come in, and all that was lost is told."""
+    """Messages are sent and received, and every gap is reported."""
     await eventually(lambda: all(node.broker.statistics().ready for node in nodes))
 
 
@@ -84,14 +84,14 @@ async def test_restarted_redis(redis: RedisProcess, how: str) -> None:
         await eventually(lambda: knows(one, everybody))
         getattr(redis, how)()
         await unready(one, two)
-        two.broker.listen("new")
-        two.broker.ignore("a")
+        two.broker.subscribe("new")
+        two.broker.unsubscribe("a")
         redis.start()
         await ready(one, two)
 
         assert one.heard.gaps == [{"a"}]
         assert two.heard.gaps == [{"b", "new"}]
-        assert await two.broker.listening("new")
+        assert await two.broker.subscribed("new")
         assert await one.broker.nodes() == everybody
         await assert_works(one, two)
         assert one.broker.statistics().reconnects == 1
@@ -120,9 +120,9 @@ async def test_what_is_posted_while_redis_is_away_goes_out_when_it_is_back(redis
             )
 
 
-async def test_what_waited_for_too_long_is_lost_and_the_others_are_told(redis: RedisProcess) -> None:
+async def test_what_waited_for_too_long_is_lost_and_becomes_a_gap(redis: RedisProcess) -> None:
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy), make_broker(redis)) as (one, two):
-        await two.listen("a", "b")
+        await two.subscribe("a", "b")
         await ready(one, two)
         proxy.refusing = True
         proxy.cut()
@@ -141,11 +141,11 @@ async def test_what_waited_for_too_long_is_lost_and_the_others_are_told(redis: R
         assert one.broker.statistics().lost == 2
 
 
-async def test_what_was_on_its_way_when_the_connection_broke_is_not_repeated_and_the_others_are_told(
+async def test_what_was_in_flight_when_the_connection_broke_is_not_repeated_and_becomes_a_gap(
     redis: RedisProcess,
 ) -> None:
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy), make_broker(redis)) as (one, two):
-        await two.listen("a", "b")
+        await two.subscribe("a", "b")
         await ready(one, two)
         proxy.swallowing = True
         for _ in range(3):
@@ -163,12 +163,12 @@ async def test_what_was_on_its_way_when_the_connection_broke_is_not_repeated_and
         assert one.broker.statistics().lost == 3
 
 
-async def test_gaps_in_more_channels_than_are_kept_track_of_are_told_to_everyone(
+async def test_gaps_in_more_channels_than_are_kept_track_of_are_reported_in_all(
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quart_wshub.broker.redis.publisher.MAX_MARKERS", 3)
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy), make_broker(redis)) as (one, two):
-        await two.listen("a", "b")
+        await two.subscribe("a", "b")
         await ready(one, two)
         proxy.swallowing = True
         for number in range(10):
@@ -186,10 +186,10 @@ async def test_gaps_in_more_channels_than_are_kept_track_of_are_told_to_everyone
 async def test_paused_redis(redis: RedisProcess) -> None:
     async with two_nodes(redis) as (one, two):
         redis.pause()
-        two.broker.listen("new")
+        two.broker.subscribe("new")
         await assert_answers_in_time(one)
         with trio.fail_after(TIMEOUT + MARGIN):
-            assert not await two.broker.listening("new")
+            assert not await two.broker.subscribed("new")
         await unready(one, two)
 
         redis.resume()
@@ -200,14 +200,14 @@ async def test_paused_redis(redis: RedisProcess) -> None:
         await assert_works(one, two)
 
 
-async def test_a_link_that_goes_dead_without_a_word(redis: RedisProcess) -> None:
+async def test_a_dead_link(redis: RedisProcess) -> None:
     async with run_proxy(redis.port) as proxy, running(make_broker(redis, proxy)) as (one,):
-        await one.listen("a")
+        await one.subscribe("a")
         await ready(one)
         proxy.swallowing = True
         one.broker.post("a", b"swallowed")
         with trio.fail_after(2 * TIMEOUT + MARGIN):
-            # Given up is what was on its way, hence both connections were.
+            # What was in flight is given up, hence both connections were.
             await eventually(lambda: one.broker.statistics().lost == 1)
             await eventually(lambda: proxy.open_connections == 0 or proxy.accepted >= 4)
         proxy.swallowing = False
@@ -237,7 +237,7 @@ async def test_slow_redis(redis: RedisProcess) -> None:
         running(*(make_broker(redis, proxy, timeout=3.0) for _ in "12")) as (one, two),
     ):
         proxy.delay = 0.08
-        await two.listen("b")
+        await two.subscribe("b")
         await ready(one, two)
         for _ in range(2):
             await assert_works(one, two)
@@ -245,7 +245,7 @@ async def test_slow_redis(redis: RedisProcess) -> None:
         assert two.heard.gaps == []
 
 
-async def test_redis_without_memory_still_publishes_and_does_not_pretend_to_know_the_nodes(
+async def test_redis_without_memory_still_publishes_and_the_nodes_are_unknown(
     redis: RedisProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with two_nodes(redis, beat=0.1) as (one, two):
@@ -264,7 +264,7 @@ async def test_redis_without_memory_still_publishes_and_does_not_pretend_to_know
         await eventually(lambda: comes_to_know(two, {one.broker.node_id, two.broker.node_id}))
 
 
-async def test_who_was_there_before_redis_lost_its_memory_counts_until_all_had_time_to_return(
+async def test_nodes_known_before_redis_lost_its_data_count_until_all_had_the_time_to_return(
     redis: RedisProcess,
 ) -> None:
     async with run_proxy(redis.port) as proxy, running(make_broker(redis), make_broker(redis, proxy)) as (one, two):
@@ -318,11 +318,11 @@ async def test_a_hub_that_is_too_slow_for_redis_is_told_what_it_missed(redis: Re
 async def test_redis_that_starts_later_than_the_app() -> None:
     with run_redis(start=False) as redis:
         async with running(make_broker(redis), make_broker(redis)) as (one, two):
-            one.broker.listen("c")
-            two.broker.listen("b")
+            one.broker.subscribe("c")
+            two.broker.subscribe("b")
             await assert_answers_in_time(one)
             with trio.fail_after(TIMEOUT + MARGIN):
-                assert not await two.broker.listening("b")
+                assert not await two.broker.subscribed("b")
 
             redis.start()
             await ready(one, two)
@@ -332,11 +332,11 @@ async def test_redis_that_starts_later_than_the_app() -> None:
             await assert_works(one, two)
 
 
-async def test_as_much_as_may_wait_is_taken_and_no_more(redis: RedisProcess) -> None:
+async def test_the_queue_is_bounded_in_messages(redis: RedisProcess) -> None:
     async with run_proxy(redis.port) as proxy:
         brokers = make_broker(redis, proxy, max_waiting=20), make_broker(redis)
         async with running(*brokers) as (one, two):
-            await two.listen("a", "b")
+            await two.subscribe("a", "b")
             await ready(one, two)
             taken = 0
             for _ in range(3):
@@ -345,7 +345,7 @@ async def test_as_much_as_may_wait_is_taken_and_no_more(redis: RedisProcess) -> 
                 await unready(one)
                 taken += post_until_refused(one.broker, "a", b"")
                 assert one.broker.statistics().waiting <= 20
-                with pytest.raises(BrokerUnavailableError, match="waiting"):
+                with pytest.raises(BrokerUnavailableError, match="full"):
                     one.broker.post("b", b"refused, so the others miss it")
                 proxy.refusing = False
                 await ready(one)
@@ -360,7 +360,7 @@ async def test_as_much_as_may_wait_is_taken_and_no_more(redis: RedisProcess) -> 
 
 
 def post_until_refused(broker: Broker, channel: str, message: bytes) -> int:
-    """Returns how many were taken."""
+    """Returns how many were queued."""
     for taken in range(25):
         try:
             broker.post(channel, message)
@@ -369,7 +369,7 @@ def post_until_refused(broker: Broker, channel: str, message: bytes) -> int:
     pytest.fail("none was refused")
 
 
-async def test_what_waits_is_bounded_in_bytes() -> None:
+async def test_the_queue_is_bounded_in_bytes() -> None:
     with run_redis(start=False) as away:
         async with running(make_broker(away, max_waiting_bytes=100_000)) as (one,):
             assert 8 <= post_until_refused(one.broker, "a", b"x" * 10_000) <= 12
@@ -416,8 +416,8 @@ async def test_a_hundred_cuts_leave_nothing(redis: RedisProcess, caplog: pytest.
     async with run_proxy(redis.port) as proxy:
         brokers = make_broker(redis, proxy, max_backoff=0.01), make_broker(redis, max_backoff=0.01)
         async with running(*brokers) as (one, two):
-            await one.listen(*(f"channel {number}" for number in range(50)))
-            await two.listen("b")
+            await one.subscribe(*(f"channel {number}" for number in range(50)))
+            await two.subscribe("b")
 
             async def cut(times: int) -> None:
                 for _ in range(times):

@@ -41,7 +41,7 @@ def wait_until_ready(server: Server) -> None:
 
 
 def kill_at_once(server: Server) -> None:
-    """As the kernel does it when memory is short: master and workers, without a word."""
+    """Master and workers, with SIGKILL, as the kernel does it when memory is short."""
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
@@ -59,7 +59,7 @@ def nodes() -> Iterator[Sequence[Server]]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Of any test that uses the three nodes; also they do not listen to anything that nobody wants any more."""
+    """Of any test that uses the three nodes; and each node is left subscribed to its own channels only."""
     if "nodes" not in request.fixturenames:
         yield
         return

@@ -139,17 +139,17 @@ class BusBroker:
         if self.bus.down or not self.connected:
             raise BrokerUnavailableError("the bus is down")
 
-    def listen(self, channel: str) -> None:
+    def subscribe(self, channel: str) -> None:
         assert channel.encode(), "a channel's name can be sent"
         if channel not in self.wanted:
-            self.calls.append(("listen", channel))
+            self.calls.append(("subscribe", channel))
             self.wanted.add(channel)
             if not self.bus.by_hand and not self.bus.down:
                 self.confirmed.add(channel)
 
-    def ignore(self, channel: str) -> None:
+    def unsubscribe(self, channel: str) -> None:
         if channel in self.wanted:
-            self.calls.append(("ignore", channel))
+            self.calls.append(("unsubscribe", channel))
             self.wanted.discard(channel)
             self.confirmed.discard(channel)
             self._wake_those_who_wait()
@@ -163,7 +163,7 @@ class BusBroker:
         self._confirmation.set()
         self._confirmation = trio.Event()
 
-    async def listening(self, channel: str) -> bool:
+    async def subscribed(self, channel: str) -> bool:
         with trio.move_on_after(TIMEOUT):
             while channel in self.wanted and channel not in self.confirmed:
                 await self._confirmation.wait()

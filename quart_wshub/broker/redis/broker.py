@@ -1,98 +1,78 @@
 """The broker on Redis (6.2 and later) or Valkey: one server, or a cluster with sharded pub/sub.
 
-Extra `redis` of this package; importing this module does not need it, making a `RedisBroker` does.
+It needs the extra `redis` of this package. This module can be imported without it; making a `RedisBroker` cannot.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import secrets
 import ssl as ssl_module
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
 from quart_wshub.broker.base import BrokerStatistics, Receipt
-from quart_wshub.broker.redis.backoff import Backoff
-from quart_wshub.broker.redis.cluster import ClusterServers
+from quart_wshub.broker.node import BrokerNode
+from quart_wshub.broker.redis.backlog import Backlog, Reply
+from quart_wshub.broker.redis.cluster_servers import ClusterServers
 from quart_wshub.broker.redis.connection import RedisDialer
-from quart_wshub.broker.redis.counters import Counters
-from quart_wshub.broker.redis.frames import ChannelNames, encode_text
-from quart_wshub.broker.redis.nodes import NodeRecords
-from quart_wshub.broker.redis.publisher import Budget, Publisher, Reply
-from quart_wshub.broker.redis.resp import ReplyParser
-from quart_wshub.broker.redis.server import RedisServer, SingleServer
+from quart_wshub.broker.redis.node_records import NodeRecords
+from quart_wshub.broker.redis.publisher import Publisher
+from quart_wshub.broker.redis.retry import Retry
+from quart_wshub.broker.redis.server import RedisServer
+from quart_wshub.broker.redis.servers import SingleServer
 from quart_wshub.broker.redis.subscriber import Subscriber
 from quart_wshub.broker.redis.subscriptions import Subscriptions
-from quart_wshub.broker.redis.url import RedisTarget
-from quart_wshub.protocol.errors import BrokerUnavailableError, ConfigurationError, UsageError
+from quart_wshub.broker.redis.target import RedisTarget
+from quart_wshub.broker.redis.wire import ChannelNames, ReplyParser
+from quart_wshub.protocol.errors import BrokerUnavailableError, ConfigurationError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from quart_wshub.broker.base import BrokerListener
-    from quart_wshub.broker.redis.resp import RedisReplyError
-    from quart_wshub.broker.redis.url import RedisAddress
+    from quart_wshub.broker.redis.servers import Servers
+    from quart_wshub.broker.redis.target import RedisAddress
+    from quart_wshub.broker.redis.wire import RedisReplyError
 
 __all__ = ["RedisBroker"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
 FLUSH_SECONDS = 1.0
-"""How long what waits may take to leave when the broker is stopped."""
-
-BACKOFF_FIRST_SECONDS = 0.1
+"""How long sending what waits may take when the broker is stopped."""
 
 EVERYTHING = "\0everything"
-"""A channel that every node listens to, for gaps in more channels than can be told one by one."""
+"""A channel that every node is subscribed to, for a gap in more channels than can be reported one by one."""
 
 MAX_REFUSALS = 20
-"""So many different errors of Redis are logged between two reconnects."""
+"""At most this many different errors of Redis are logged between two reconnects."""
 
 
-class Servers(Protocol):
-    """Where the channels are."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether messages of all channels go out and come in."""
-
-    def __iter__(self) -> Iterator[RedisServer]:
-        """All servers of the moment."""
-
-    def server_for(self, channel: bytes) -> RedisServer:
-        """The server that has a channel, or a key. While that is unknown, one where it can wait."""
-
-    def moved(self) -> None:
-        """A server said that something has moved."""
-
-    async def run(self, listening: trio.CancelScope) -> None:
-        """Keep connected until cancelled; what listens ends with its own scope."""
-
-
-class RedisBroker:
+class RedisBroker(BrokerNode):
     """Makes one hub of all processes that use the same Redis and the same prefix.
 
-    Redis away: publishing goes on into a bounded queue, and what is younger than `timeout` when Redis is back goes out;
-    older messages, and those on their way when the connection broke, are lost, which `gap` tells every node.
+    While Redis is away, messages wait in a bounded queue. When it is back, those younger than `timeout` are sent; older
+    ones, and those in flight when the connection broke, are lost, and every node is told of it by `gap`.
 
     Args:
         url: `redis://[[user]:password@]host[:port][/db]`, `rediss://…` for TLS, `unix:///path[?db=0]`, or
             `redis+cluster://host:port[,host:port…]` (`rediss+cluster://…`) for a Redis Cluster 7.0 or later.
-        prefix: goes before every channel and key. Hubs with different ones do not see each other. Pub/sub knows no
+        prefix: put before every channel and key. Hubs with different prefixes do not see each other. Pub/sub ignores
             databases: two hubs on one Redis need two prefixes.
-        timeout: seconds after which every call has its answer, a message that waits is dropped, and a Redis that says
-            nothing is taken for dead.
+        timeout: seconds within which every call returns or raises, after which a message that still waits is dropped,
+            and after which a silent Redis is taken for dead.
         max_waiting, max_waiting_bytes: how many messages, and how much memory, may wait to be sent or acknowledged.
-        beat: seconds between two renewals of this node's record; a node that died is known for three times as long.
+        beat: seconds between two renewals of this node's record. A node that crashed stays listed for up to three.
         max_backoff: at most this many seconds pass between two attempts to connect.
         ssl_context: for a certificate authority of your own, or a client certificate; the system's if not given.
 
     Raises:
-        ConfigurationError: an argument is wrong, or coredis is not installed.
+        ConfigurationError: an argument is wrong, or hiredis is not installed.
     """
 
     def __init__(
@@ -107,48 +87,36 @@ class RedisBroker:
         max_backoff: float = 5.0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        _check_positive(
-            timeout=timeout,
-            max_waiting=max_waiting,
-            max_waiting_bytes=max_waiting_bytes,
-            beat=beat,
-            max_backoff=max_backoff,
-        )
+        _check_positive(timeout=timeout, beat=beat, max_backoff=max_backoff)
+        _check_positive(max_waiting=max_waiting, max_waiting_bytes=max_waiting_bytes)
         if not isinstance(prefix, str) or not prefix or "{" in prefix or "}" in prefix:
             raise ConfigurationError(f"RedisBroker: prefix is {prefix!r}; give it a non-empty string without braces")
-        self._target = RedisTarget.from_url(url)
-        ReplyParser()  # says so now if coredis is missing
-        if ssl_context is not None and not self._target.tls:
-            raise ConfigurationError("RedisBroker: there is an ssl_context, but the url's scheme is not rediss://")
-        if ssl_context is None and self._target.tls:
-            ssl_context = ssl_module.create_default_context()
-        self._node_id = secrets.token_hex(6)
+        ReplyParser()  # raises now if hiredis is missing
+        super().__init__()
+        self._target = target = RedisTarget.from_url(url)
         self._timeout = timeout
-        self._max_backoff = max_backoff
         self._names = ChannelNames(prefix)
-        self._counters = Counters()
-        self._budget = Budget(max_waiting, max_waiting_bytes)
+        self._backlog = Backlog(max_waiting, max_waiting_bytes)
         self._dialer = RedisDialer(
-            self._target, name=f"wshub-{self._node_id}", ssl_context=ssl_context, timeout=timeout
+            target, name=f"wshub-{self._node_id}", ssl_context=_tls(target, ssl_context), timeout=timeout
         )
-        self._subscriptions = Subscriptions(self._tell_gap)
-        self._records = NodeRecords(self._node_id, encode_text(prefix), self._records_publisher, beat_seconds=beat)
+        self._subscriptions = Subscriptions(self._report_gap)
+        self._records = NodeRecords(self._node_id, prefix, self._publisher_for, beat_seconds=beat)
+        self._make_retry = partial(Retry, max_backoff)
         self._servers: Servers = self._make_servers()
-        self._listener: BrokerListener | None = None
-        self._running = False
-        self._was_up = False
-        self._is_up = False
+        self._was_connected = False
+        self._connected = False
         self._reconnects = 0
-        self._gaps = 0
         self._refusals: set[str] = set()
 
     def __repr__(self) -> str:
         return f"RedisBroker({self._target}, node_id={self._node_id!r})"
 
     def _make_servers(self) -> Servers:
+        addresses = self._target.addresses
         if self._target.cluster:
-            return ClusterServers(self._target.addresses, self._dialer, self._make_server, self._make_backoff)
-        return SingleServer(self._make_server(self._target.addresses[0], self._everything_is_here))
+            return ClusterServers(addresses, self._dialer, self._make_server, self._make_retry)
+        return SingleServer(self._make_server(addresses[0], lambda channel: True))
 
     def _make_server(self, address: RedisAddress, is_here: Callable[[bytes], bool]) -> RedisServer:
         sharded = self._target.cluster
@@ -156,8 +124,7 @@ class RedisBroker:
             address,
             dialer=self._dialer,
             publisher=Publisher(
-                self._budget,
-                self._counters,
+                self._backlog,
                 timeout=self._timeout,
                 verb=b"SPUBLISH" if sharded else b"PUBLISH",
                 refused=self._refused,
@@ -166,30 +133,17 @@ class RedisBroker:
             subscriber=Subscriber(
                 self._subscriptions,
                 self._names,
-                self._counters,
                 deliver=self._deliver,
                 missed=self._missed,
                 is_here=lambda channel: is_here(self._names.to_redis(channel)),
                 timeout=self._timeout,
                 sharded=sharded,
             ),
-            backoff=self._make_backoff,
+            make_retry=self._make_retry,
             changed=self._connections_changed,
         )
 
-    def _make_backoff(self) -> Backoff:
-        return Backoff(min(BACKOFF_FIRST_SECONDS, self._max_backoff), self._max_backoff)
-
-    @staticmethod
-    def _everything_is_here(channel: bytes) -> bool:
-        return True
-
     # Life
-
-    @property
-    def node_id(self) -> str:
-        """This node's name among the others."""
-        return self._node_id
 
     async def run(
         self, listener: BrokerListener, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -199,51 +153,44 @@ class RedisBroker:
         Raises:
             UsageError: it was run before.
         """
-        if self._listener is not None:
-            raise UsageError("this RedisBroker was run before; make a new one")
-        self._listener = listener
-        self._subscriptions.want(EVERYTHING, may_miss=False)
-        sending, listening = trio.CancelScope(shield=True), trio.CancelScope()
-        self._running = True
+        self._start(listener)
+        self._subscriptions.add(EVERYTHING, may_miss=False)
+        sending, receiving = trio.CancelScope(shield=True), trio.CancelScope()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._serve, sending, listening)
+                nursery.start_soon(self._serve, sending, receiving)
                 task_status.started()
                 try:
                     await self._records.keep_up()
                 finally:
-                    listening.cancel()
+                    receiving.cancel()
                     with trio.move_on_after(FLUSH_SECONDS, shield=True):
                         await self._leave()
                     sending.cancel()
         finally:
             self._running = False
-            self._close()
+            for server in self._servers:
+                server.publisher.close()
+            self._subscriptions.close()
 
-    async def _serve(self, sending: trio.CancelScope, listening: trio.CancelScope) -> None:
+    async def _serve(self, sending: trio.CancelScope, receiving: trio.CancelScope) -> None:
         with sending:
-            await self._servers.run(listening)
+            await self._servers.run(receiving)
 
     async def _leave(self) -> None:
-        connected = [server.publisher for server in self._servers if server.publisher.connected]
         with suppress(BrokerUnavailableError):
-            if self._records_publisher() in connected:
-                await self._records.leave()
-        for publisher in connected:
-            await publisher.flushed()
-
-    def _close(self) -> None:
+            await self._records.leave()
         for server in self._servers:
-            server.publisher.close()
-        self._subscriptions.close()
+            if server.publisher.connected:
+                await server.publisher.flushed()
 
-    # The way out
+    # Publishing
 
     def post(self, channel: str, message: bytes) -> None:
-        """Take a message for sending, without waiting; in order with what `publish` sends.
+        """Queue a message for sending, without waiting; in order with what `publish` sends.
 
         Raises:
-            BrokerUnavailableError: as much as may wait is waiting, or the broker does not run.
+            BrokerUnavailableError: the queue is full, or the broker is not running.
         """
         name = self._names.to_redis(channel)
         self._publisher_for(name).post(name, message)
@@ -251,7 +198,7 @@ class RedisBroker:
     async def publish(self, channel: str, message: bytes) -> Receipt:
         """Send a message and wait until Redis has it.
 
-        Cancelled, the message may go out or not.
+        If cancelled, the message may or may not be sent.
 
         Raises:
             BrokerUnavailableError: Redis did not confirm it in time; it may have arrived all the same.
@@ -266,56 +213,43 @@ class RedisBroker:
 
     def _publisher_for(self, name: bytes) -> Publisher:
         if not self._running:
-            raise BrokerUnavailableError("the broker does not run")
+            raise BrokerUnavailableError("the broker is not running")
         return self._servers.server_for(name).publisher
-
-    def _records_publisher(self) -> Publisher:
-        return self._publisher_for(self._records.key)
-
-    # The way in
-
-    def listen(self, channel: str) -> None:
-        """Want this channel's messages from now on. Idempotent."""
-        subscriber = self._servers.server_for(self._names.to_redis(channel)).subscriber
-        if self._subscriptions.want(channel, may_miss=subscriber.failing):
-            subscriber.changed(channel)
-
-    def ignore(self, channel: str) -> None:
-        """Want them no more. Idempotent."""
-        if self._subscriptions.forget(channel):
-            self._servers.server_for(self._names.to_redis(channel)).subscriber.changed(channel)
-
-    async def listening(self, channel: str) -> bool:
-        """Wait until Redis has confirmed `listen`. `False` where that took longer than `timeout`."""
-        return await self._subscriptions.confirmed(channel, self._timeout)
-
-    async def _deliver(self, channel: str, message: bytes) -> None:
-        assert self._listener is not None
-        await self._listener.deliver(channel, message)
-
-    def _missed(self, channel: str) -> None:
-        wanted = self._subscriptions.wanted
-        self._subscriptions.missed(wanted if channel == EVERYTHING else [channel])
 
     def _overflowed(self) -> None:
         name = self._names.to_redis(EVERYTHING)
-        self._servers.server_for(name).publisher.mark_above_the_bound(name)
+        self._servers.server_for(name).publisher.mark(name, bounded=False)
 
-    def _tell_gap(self, channels: frozenset[str]) -> None:
-        assert self._listener is not None
-        if not (channels := channels - {EVERYTHING}):
-            return
-        self._gaps += 1
-        log.warning("broker: messages in %d channels may have been missed", len(channels))
-        try:
-            self._listener.gap(channels)
-        except Exception:
-            log.exception("broker: the hub failed to take a gap")
+    # Subscribing
 
-    # How it goes
+    def subscribe(self, channel: str) -> None:
+        """Receive this channel's messages from now on. Idempotent."""
+        subscriber = self._subscriber_for(channel)
+        if self._subscriptions.add(channel, may_miss=subscriber.failing):
+            subscriber.changed(channel)
+
+    def unsubscribe(self, channel: str) -> None:
+        """Stop receiving them. Idempotent."""
+        if self._subscriptions.remove(channel):
+            self._subscriber_for(channel).changed(channel)
+
+    async def subscribed(self, channel: str) -> bool:
+        """Wait until Redis has confirmed `subscribe`. `False` if that took longer than `timeout`."""
+        return await self._subscriptions.confirmed(channel, self._timeout)
+
+    def _subscriber_for(self, channel: str) -> Subscriber:
+        return self._servers.server_for(self._names.to_redis(channel)).subscriber
+
+    def _missed(self, channel: str) -> None:
+        self._subscriptions.miss(self._subscriptions.channels if channel == EVERYTHING else [channel])
+
+    def _report_gap(self, channels: frozenset[str]) -> None:
+        super()._report_gap(channels - {EVERYTHING})
+
+    # Nodes and counters
 
     async def nodes(self) -> frozenset[str]:
-        """The `node_id` of every node that runs; one that died without a word for three beats more.
+        """The `node_id` of every running node; a node that crashed stays listed for up to three beats.
 
         Raises:
             BrokerUnavailableError: Redis does not answer in time, or does not keep the records.
@@ -326,14 +260,15 @@ class RedisBroker:
         raise BrokerUnavailableError("Redis does not answer")
 
     def statistics(self) -> BrokerStatistics:
-        """How it goes."""
+        """A snapshot of this node's broker counters."""
+        channels = self._subscriptions.channels
         return BrokerStatistics(
-            ready=self._is_up and self._subscriptions.complete,
-            channels=len(self._subscriptions.wanted - {EVERYTHING}),
+            ready=self._connected and self._subscriptions.complete,
+            channels=len(channels) - (EVERYTHING in channels),
             waiting=sum(server.publisher.waiting for server in self._servers),
-            published=self._counters.published,
-            received=self._counters.received,
-            lost=self._counters.lost,
+            published=self._backlog.published,
+            received=self._received,
+            lost=self._backlog.lost,
             gaps=self._gaps,
             reconnects=self._reconnects,
         )
@@ -341,20 +276,20 @@ class RedisBroker:
     def _connections_changed(self) -> None:
         if not self._servers.connected:
             self._servers.moved()  # perhaps
-        if self._servers.connected == self._is_up:
+        if self._servers.connected == self._connected:
             return
-        self._is_up = not self._is_up
-        if not self._is_up:
+        self._connected = not self._connected
+        if not self._connected:
             self._records.lost()
             return
         self._records.found()
-        self._reconnects += self._was_up
-        self._was_up = True
+        self._reconnects += self._was_connected
+        self._was_connected = True
         self._refusals.clear()
         log.info("broker: connected to Redis at %s", self._target)
 
     def _refused(self, error: RedisReplyError) -> None:
-        """Redis answers, but not as it should. Told once for every text and connection."""
+        """Redis answers, but not as it should. Each text is logged once per connection."""
         if error.moved:
             self._servers.moved()
         text = str(error)
@@ -367,3 +302,9 @@ def _check_positive(**values: float) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ConfigurationError(f"RedisBroker: {name} is {value!r}; give it a positive number")
+
+
+def _tls(target: RedisTarget, context: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    if context is not None and not target.tls:
+        raise ConfigurationError("RedisBroker: there is an ssl_context, but the url's scheme is not rediss://")
+    return ssl_module.create_default_context() if context is None and target.tls else context

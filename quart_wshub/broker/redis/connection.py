@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from quart_wshub.broker.redis.resp import RedisReplyError, ReplyParser, command
+from quart_wshub.broker.redis.wire import RedisLostError, RedisReplyError, ReplyParser, command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from quart_wshub.broker.redis.url import RedisAddress, RedisTarget
+    from quart_wshub.broker.redis.target import RedisAddress, RedisTarget
 
-__all__ = ["RedisConnection", "RedisDialer", "RedisLostError"]
+__all__ = ["CONNECTION_FAILURES", "RedisConnection", "RedisDialer", "Writer"]
 
 READ_BYTES = 65_536
 
-ENDED = "Redis ended the connection"
-
-
-class RedisLostError(Exception):
-    """The connection ended, or answers no more."""
+CONNECTION_FAILURES = (OSError, RedisLostError, RedisReplyError, trio.TooSlowError)
+"""What a Redis that is away or unwell looks like. Anything else is a bug."""
 
 
 class RedisConnection:
@@ -38,20 +35,17 @@ class RedisConnection:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise RedisLostError(_how_it_ended(error)) from error
+            raise _lost(error) from error
 
     async def receive(self) -> list[Any]:
         """Wait for bytes; returns the replies they complete, perhaps none. Redis' errors are among them."""
         try:
             data = await self._stream.receive_some(READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise RedisLostError(_how_it_ended(error)) from error
+            raise _lost(error) from error
         if not data:
-            raise RedisLostError(ENDED)
-        try:
-            return self._parser.feed(bytes(data))
-        except Exception as error:
-            raise RedisLostError("what answers there is not a Redis") from error
+            raise _lost()
+        return self._parser.feed(bytes(data))
 
     async def ask(self, *parts: bytes) -> Any:
         """Send one command and wait for its reply, while nobody else uses the connection.
@@ -67,9 +61,32 @@ class RedisConnection:
         return replies[0]
 
 
-def _how_it_ended(error: Exception) -> str:
-    """TLS' complaints are hidden one level deeper."""
-    return f"TLS failed: {error.__cause__}" if isinstance(error.__cause__, ssl.SSLError) else ENDED
+def _lost(error: Exception | None = None) -> RedisLostError:
+    """Trio chains TLS errors, such as a refused certificate, to its own."""
+    if error is not None and isinstance(error.__cause__, ssl.SSLError):
+        return RedisLostError(f"TLS failed: {error.__cause__}")
+    return RedisLostError("Redis ended the connection")
+
+
+class Writer:
+    """Sends what `next_write` returns; while that is nothing, it waits for `wake`."""
+
+    def __init__(self, next_write: Callable[[], bytes]) -> None:
+        self._next_write = next_write
+        self._woken = trio.Event()
+
+    def wake(self) -> None:
+        """Ask `next_write` again."""
+        self._woken.set()
+
+    async def run(self, connection: RedisConnection) -> None:
+        """Send until the connection ends, which raises `RedisLostError`."""
+        while True:
+            if data := self._next_write():
+                await connection.send(data)
+            else:
+                self._woken = trio.Event()
+                await self._woken.wait()
 
 
 class RedisDialer:
@@ -83,17 +100,18 @@ class RedisDialer:
 
     @asynccontextmanager
     async def open(self, address: RedisAddress) -> AsyncIterator[RedisConnection]:
-        """A connection that Redis has greeted; closed at once at the end of the block.
+        """A connection on which HELLO has succeeded; closed without a goodbye at the end of the block.
 
         Raises:
-            OSError, RedisLostError, RedisReplyError, trio.TooSlowError: Redis is not there, refuses, or says nothing.
+            OSError, RedisLostError, RedisReplyError, trio.TooSlowError: Redis is away, refuses, or does not answer
+                within the timeout.
         """
         stream: trio.abc.Stream | None = None
         try:
             with trio.fail_after(self._timeout):
                 stream = await self._connect(address)
                 connection = RedisConnection(stream)
-                await self._greet(connection)
+                await self._log_in(connection)
             yield connection
         finally:
             if stream is not None:
@@ -105,17 +123,10 @@ class RedisDialer:
         stream = await trio.open_tcp_stream(address.host, address.port)
         if self._ssl_context is None:
             return stream
-        # Redis ends a connection without TLS' goodbye.
+        # Redis ends a TLS connection without close_notify.
         return trio.SSLStream(stream, self._ssl_context, server_hostname=address.host, https_compatible=True)
 
-    @staticmethod
-    def _without_arguments(text: str) -> str:
-        """A server that does not know the command (Redis 5) repeats its arguments, the password among them."""
-        if "unknown command" in text.lower():
-            return "it does not know HELLO; Redis 6.2 is the oldest that will do"
-        return text
-
-    async def _greet(self, connection: RedisConnection) -> None:
+    async def _log_in(self, connection: RedisConnection) -> None:
         target = self._target
         login: list[bytes] = []
         if target.password is not None or target.username is not None:
@@ -123,6 +134,9 @@ class RedisDialer:
         try:
             await connection.ask(b"HELLO", b"3", *login, b"SETNAME", self._name)
         except RedisReplyError as error:
-            raise RedisReplyError(self._without_arguments(str(error))) from None
+            if "unknown command" not in str(error).lower():
+                raise
+            # The server's own text repeats the arguments, the password among them.
+            raise RedisReplyError("it does not know HELLO; Redis 6.2 is the oldest that will do") from None
         if target.db:
             await connection.ask(b"SELECT", str(target.db).encode())

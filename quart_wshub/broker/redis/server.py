@@ -1,4 +1,4 @@
-"""One Redis server: its way out and its way in, each kept connected."""
+"""One Redis server: a connection to send on and one to receive on, each kept connected."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from quart_wshub.broker.redis.supervisor import keep_connected
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable
 
-    from quart_wshub.broker.redis.backoff import Backoff
-    from quart_wshub.broker.redis.connection import RedisConnection, RedisDialer
+    from quart_wshub.broker.redis.connection import RedisDialer
     from quart_wshub.broker.redis.publisher import Publisher
+    from quart_wshub.broker.redis.retry import Retry
     from quart_wshub.broker.redis.subscriber import Subscriber
-    from quart_wshub.broker.redis.url import RedisAddress
+    from quart_wshub.broker.redis.target import RedisAddress
 
-__all__ = ["RedisServer", "SingleServer"]
+__all__ = ["RedisServer"]
 
 
 class RedisServer:
@@ -34,78 +32,50 @@ class RedisServer:
         dialer: RedisDialer,
         publisher: Publisher,
         subscriber: Subscriber,
-        backoff: Callable[[], Backoff],
+        make_retry: Callable[[], Retry],
         changed: Callable[[], None],
     ) -> None:
         self.address = address
         self.publisher = publisher
         self.subscriber = subscriber
         self._dialer = dialer
-        self._backoff = backoff
+        self._make_retry = make_retry
         self._changed = changed
 
     @property
     def connected(self) -> bool:
-        """Whether messages go out and come in."""
+        """Whether messages are sent and received."""
         return self.publisher.connected and self.subscriber.connected
 
-    async def listen(self) -> None:
-        """Hear what is wanted, until cancelled."""
-        await self._keep(self.subscriber, self.subscriber.serve, self.not_listening)
+    async def receive(self) -> None:
+        """Receive what this node is subscribed to, until cancelled."""
+        await self._keep_connected(self.subscriber, self.receiving_failed)
 
     async def send(self) -> None:
         """Send what waits, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.publisher.expire)
-            nursery.start_soon(self._keep, self.publisher, self.publisher.serve, self._changed)
+            nursery.start_soon(self._keep_connected, self.publisher, self._changed)
 
-    async def _keep(
-        self,
-        part: Publisher | Subscriber,
-        serve: Callable[[RedisConnection], Awaitable[None]],
-        failed: Callable[[], None],
-    ) -> None:
-        async def serve_it(connection: RedisConnection) -> None:
-            part.connected = True
-            self._changed()
-            try:
-                await serve(connection)
-            finally:
-                part.connected = False
+    async def _keep_connected(self, part: Publisher | Subscriber, failed: Callable[[], None]) -> None:
+        retry = self._make_retry()
+
+        async def attempt() -> None:
+            async with self._dialer.open(self.address) as connection:
+                since = trio.current_time()
+                part.connected = True
                 self._changed()
+                try:
+                    await part.serve(connection)
+                finally:
+                    part.connected = False
+                    self._changed()
+                    retry.lasted(trio.current_time() - since)
 
-        await keep_connected(self._dialer, self.address, serve_it, self._backoff(), failed)
+        await retry.run(attempt, f"Redis at {self.address}", failed)
 
-    def not_listening(self) -> None:
-        """An attempt to connect failed: also what was never connected to may have had messages."""
+    def receiving_failed(self) -> None:
+        """There is no connection to receive on, not even a first one, so anything may be missed."""
         self.subscriber.failing = True
         self.subscriber.lose()
         self._changed()
-
-
-class SingleServer:
-    """All channels are on one server."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self._server = server
-
-    @property
-    def connected(self) -> bool:
-        return self._server.connected
-
-    def __iter__(self) -> Iterator[RedisServer]:
-        yield self._server
-
-    def server_for(self, channel: bytes) -> RedisServer:
-        """The server that has a channel (or key)."""
-        return self._server
-
-    def moved(self) -> None:
-        """Nothing moves."""
-
-    async def run(self, listening: trio.CancelScope) -> None:
-        """Keep connected until cancelled; listening ends with its own scope."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._server.send)
-            with listening:
-                await self._server.listen()

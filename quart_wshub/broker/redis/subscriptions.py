@@ -1,6 +1,6 @@
-"""What this node wants to hear, what Redis has confirmed of it, and of what a gap is owed. Pure: no I/O.
+"""What this node is subscribed to, what Redis has confirmed of it, and the gap that is still to be reported. No I/O.
 
-A gap is told once what it is about is confirmed again, so that whoever reloads then misses nothing more.
+A gap is reported once all of its channels are confirmed again, so that whoever reloads then misses nothing more.
 """
 
 from __future__ import annotations
@@ -19,79 +19,73 @@ class Subscriptions:
     """The channels of one node.
 
     Args:
-        tell_gap: called with channels of which messages may have been missed.
+        report_gap: called with channels in which messages may have been missed.
+
+    Attributes:
+        channels: all of them; not to be changed from outside.
     """
 
-    def __init__(self, tell_gap: Callable[[frozenset[str]], None]) -> None:
-        self._tell_gap = tell_gap
-        self._wanted: set[str] = set()
+    def __init__(self, report_gap: Callable[[frozenset[str]], None]) -> None:
+        self._report_gap = report_gap
+        self.channels: set[str] = set()
         self._confirmed: set[str] = set()
-        self._owed: set[str] = set()
-        self._unsettled: set[str] = set()  # what is owed and not confirmed
+        self._gap: set[str] = set()
+        self._gap_unconfirmed: set[str] = set()
         self._waiters: dict[str, trio.Event] = {}
         self._closed = False
 
     @property
-    def wanted(self) -> set[str]:
-        """What this node listens to; not to be changed."""
-        return self._wanted
-
-    @property
     def complete(self) -> bool:
-        """Whether everything that was lost is confirmed again."""
-        return not self._owed
+        """Whether everything that was lost is confirmed again, and no gap is to be reported."""
+        return not self._gap
 
-    def want(self, channel: str, *, may_miss: bool) -> bool:
-        """Whether it is new. With `may_miss`, a gap is told once it is confirmed."""
-        if channel in self._wanted:
+    def add(self, channel: str, *, may_miss: bool) -> bool:
+        """Returns whether it is new. With `may_miss`, a gap is reported once it is confirmed."""
+        if channel in self.channels:
             return False
-        self._wanted.add(channel)
+        self.channels.add(channel)
         if may_miss:
-            self._owe({channel})
+            self._extend_gap({channel})
         return True
 
-    def forget(self, channel: str) -> bool:
-        """Whether it was wanted."""
-        if channel not in self._wanted:
+    def remove(self, channel: str) -> bool:
+        """Returns whether it was there."""
+        if channel not in self.channels:
             return False
-        self._wanted.discard(channel)
-        self._confirmed.discard(channel)
-        self._owed.discard(channel)
-        self._unsettled.discard(channel)
+        for channels in (self.channels, self._confirmed, self._gap, self._gap_unconfirmed):
+            channels.discard(channel)
         self._wake(channel)
-        self._settle()
+        self._report_if_confirmed()
         return True
 
-    def confirm(self, channels: Iterable[str]) -> None:
-        """Redis sends these from now on."""
-        for channel in channels:
-            if channel in self._wanted:
-                self._confirmed.add(channel)
-                self._unsettled.discard(channel)
-                self._wake(channel)
-        self._settle()
+    def confirm(self, channel: str) -> None:
+        """Redis sends this channel's messages from now on."""
+        if channel in self.channels:
+            self._confirmed.add(channel)
+            self._gap_unconfirmed.discard(channel)
+            self._wake(channel)
+            self._report_if_confirmed()
 
     def lose(self, channels: Iterable[str]) -> None:
-        """Redis may not have sent all of these; they are to be confirmed again."""
-        lost = self._wanted.intersection(channels)
+        """Redis may have failed to send these, which are to be confirmed again."""
+        lost = self.channels.intersection(channels)
         self._confirmed -= lost
-        self._owe(lost)
+        self._extend_gap(lost)
 
-    def missed(self, channels: Iterable[str]) -> None:
-        """Something in these was missed, while they are listened to."""
-        self._owe(self._wanted.intersection(channels))
-        self._settle()
+    def miss(self, channels: Iterable[str]) -> None:
+        """Messages in these were missed, although Redis sends what it has."""
+        self._extend_gap(self.channels.intersection(channels))
+        self._report_if_confirmed()
 
-    def _owe(self, channels: set[str]) -> None:
-        self._owed |= channels
-        self._unsettled |= channels - self._confirmed
+    def _extend_gap(self, channels: set[str]) -> None:
+        self._gap |= channels
+        self._gap_unconfirmed |= channels - self._confirmed
 
-    def _settle(self) -> None:
-        """Tell what is owed, in one piece."""
-        if self._owed and not self._unsettled:
-            channels = frozenset(self._owed)
-            self._owed.clear()
-            self._tell_gap(channels)
+    def _report_if_confirmed(self) -> None:
+        if self._gap and not self._gap_unconfirmed:
+            channels = frozenset(self._gap)
+            self._gap.clear()
+            self._report_gap(channels)
 
     def close(self) -> None:
         """Nothing will be confirmed any more."""
@@ -105,13 +99,13 @@ class Subscriptions:
             waiter.set()
 
     async def confirmed(self, channel: str, timeout: float) -> bool:
-        """Wait until a channel is confirmed; if that takes too long, a gap is owed."""
+        """Wait until a channel is confirmed; if that takes longer than `timeout` seconds, a gap follows."""
         with trio.move_on_after(timeout):
-            while channel in self._wanted and channel not in self._confirmed and not self._closed:
+            while channel in self.channels and channel not in self._confirmed and not self._closed:
                 await self._waiters.setdefault(channel, trio.Event()).wait()
             await trio.lowlevel.checkpoint()
         if channel in self._confirmed:
             return True
-        if channel in self._wanted:
-            self._owe({channel})
+        if channel in self.channels:
+            self._extend_gap({channel})
         return False

@@ -274,7 +274,7 @@ async def test_a_cancelled_subscription_has_done_nothing() -> None:
 
         assert scope.cancelled_caught
         assert hub.topic_count("news") == 0
-        assert ("ignore", "topic:news") in bus.brokers[0].calls
+        assert ("unsubscribe", "topic:news") in bus.brokers[0].calls
 
         with trio.move_on_after(0.01):
             async with hub.subscription(connection.connection_id, "news"):
@@ -305,9 +305,9 @@ async def test_what_is_sent_to_a_user_inside_the_expecting_block_arrives() -> No
             await one.send_to("ann", NEWS)
             connection = join(two, "ann")
         assert await types(connection) == [["news"]]
-        assert bus.brokers[1].calls.count(("ignore", "user:s:ann")) == 0
+        assert bus.brokers[1].calls.count(("unsubscribe", "user:s:ann")) == 0
         connection.begin_close(1000, kind=EndingKind.SERVER_CLOSED)
-        assert bus.brokers[1].calls.count(("ignore", "user:s:ann")) == 1
+        assert bus.brokers[1].calls.count(("unsubscribe", "user:s:ann")) == 1
 
 
 # What a node listens to
@@ -377,12 +377,12 @@ async def test_the_broker_is_told_once_when_the_first_comes_and_once_when_the_la
     first.begin_close(1000, kind=EndingKind.PEER_LEFT)
 
     assert broker.calls == [
-        ("listen", "all"),
-        ("listen", f"node:{broker.node_id}"),
-        ("listen", "user:s:ann"),
-        ("listen", "topic:news"),
-        ("ignore", "topic:news"),
-        ("ignore", "user:s:ann"),
+        ("subscribe", "all"),
+        ("subscribe", f"node:{broker.node_id}"),
+        ("subscribe", "user:s:ann"),
+        ("subscribe", "topic:news"),
+        ("unsubscribe", "topic:news"),
+        ("unsubscribe", "user:s:ann"),
     ]
 
 

@@ -56,9 +56,9 @@ class SlowBroker(MemoryBroker):
         super().__init__()
         self._seconds = seconds
 
-    async def listening(self, channel: str) -> bool:
+    async def subscribed(self, channel: str) -> bool:
         await trio.sleep(self._seconds)
-        return await super().listening(channel)
+        return await super().subscribed(channel)
 
 
 @pytest.mark.parametrize(("seconds", "waited"), [(1.0, 1.0), (60.0, 2.0)])
@@ -144,7 +144,7 @@ async def test_hello_says_that_the_user_is_reached_from_every_node() -> None:
 
         bus.brokers[0].confirm()
         await greeted.wait()
-        assert ("ignore", "user:s:ann") not in bus.brokers[0].calls
+        assert ("unsubscribe", "user:s:ann") not in bus.brokers[0].calls
         nursery.cancel_scope.cancel()
     assert_nothing_is_left(hub)
     assert "user:s:ann" not in bus.brokers[0].wanted

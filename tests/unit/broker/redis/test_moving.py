@@ -8,18 +8,21 @@ import pytest
 import trio
 import trio.testing
 
+from quart_wshub.broker.redis.backlog import Backlog, Reply
 from quart_wshub.broker.redis.connection import RedisConnection
-from quart_wshub.broker.redis.counters import Counters
-from quart_wshub.broker.redis.frames import ChannelNames
-from quart_wshub.broker.redis.publisher import Budget, Publisher, Reply
-from quart_wshub.broker.redis.resp import Push
+from quart_wshub.broker.redis.publisher import Publisher
 from quart_wshub.broker.redis.subscriber import Subscriber
 from quart_wshub.broker.redis.subscriptions import Subscriptions
+from quart_wshub.broker.redis.wire import ChannelNames
 from quart_wshub.protocol.errors import BrokerUnavailableError
 
 
+class Push(list[Any]):
+    """As hiredis makes it."""
+
+
 class FakeConnection(RedisConnection):
-    """Notes what is sent, and receives what the test says."""
+    """Records what is sent, and receives what the test says."""
 
     def __init__(self) -> None:
         super().__init__(trio.testing.memory_stream_pair()[0])
@@ -34,8 +37,8 @@ class FakeConnection(RedisConnection):
         return await self._out.receive()
 
 
-async def nothing(channel: str, message: bytes) -> None:
-    """A hub that does not care."""
+async def ignore(channel: str, message: bytes) -> None:
+    """A hub that is not tested here."""
 
 
 async def test_a_subscription_that_moves_away_is_lost_here_until_it_is_confirmed_there(autojump_clock: object) -> None:
@@ -45,15 +48,14 @@ async def test_a_subscription_that_moves_away_is_lost_here_until_it_is_confirmed
     subscriber = Subscriber(
         subscriptions,
         ChannelNames("p"),
-        Counters(),
-        deliver=nothing,
+        deliver=ignore,
         missed=lambda channel: None,
         is_here=lambda channel: channel not in away,
         timeout=5,
         sharded=True,
     )
     for channel in "ab":
-        subscriptions.want(channel, may_miss=False)
+        subscriptions.add(channel, may_miss=False)
     subscriber.connected = True
     connection = FakeConnection()
     async with trio.open_nursery() as nursery:
@@ -67,7 +69,7 @@ async def test_a_subscription_that_moves_away_is_lost_here_until_it_is_confirmed
         assert await subscriptions.confirmed("b", 1)
 
         away.add("a")
-        subscriber.adopt()
+        subscriber.slots_moved()
         await trio.testing.wait_all_tasks_blocked()
 
         assert connection.sent[1:] == [b"*2\r\n$12\r\nSUNSUBSCRIBE\r\n$3\r\np:a\r\n"]
@@ -75,15 +77,14 @@ async def test_a_subscription_that_moves_away_is_lost_here_until_it_is_confirmed
         await connection.replies.send([Push([b"sunsubscribe", b"p:a", 1])])
         await trio.testing.wait_all_tasks_blocked()
         assert gaps == []
-        subscriptions.confirm(["a"])  # as the other server's subscriber does
+        subscriptions.confirm("a")  # as the other server's subscriber does
         assert gaps == [{"a"}]
         nursery.cancel_scope.cancel()
 
 
-def make_publisher(counters: Counters) -> Publisher:
+def make_publisher(backlog: Backlog | None = None) -> Publisher:
     return Publisher(
-        Budget(100, 100_000),
-        counters,
+        backlog or Backlog(100, 100_000),
         timeout=5,
         verb=b"SPUBLISH",
         refused=lambda error: None,
@@ -92,8 +93,8 @@ def make_publisher(counters: Counters) -> Publisher:
 
 
 async def test_what_waits_moves_in_order_and_before_what_comes_later(autojump_clock: object) -> None:
-    counters = Counters()
-    here, there = make_publisher(counters), make_publisher(counters)
+    backlog = Backlog(100, 100_000)
+    here, there = make_publisher(backlog), make_publisher(backlog)
     reply = Reply()
     for number in range(3):
         here.post(b"moves", b"%d" % number)
@@ -114,12 +115,12 @@ async def test_what_waits_moves_in_order_and_before_what_comes_later(autojump_cl
         await connection.replies.send([1] * 6)
         assert await reply.wait() == 1
         nursery.cancel_scope.cancel()
-    assert (counters.published, counters.lost) == (5, 0)
+    assert (backlog.published, backlog.lost, there.waiting) == (5, 0, 0)
 
 
 async def test_what_is_not_confirmed_is_answered_in_time_while_the_connection_goes_on(autojump_clock: object) -> None:
     """A Redis that is slow but alive: it keeps answering, and the last call waits too long all the same."""
-    publisher = make_publisher(Counters())
+    publisher = make_publisher()
     connection = FakeConnection()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(publisher.serve, connection)

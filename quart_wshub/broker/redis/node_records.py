@@ -1,7 +1,6 @@
-"""Who runs: every node renews a record in one sorted set, scored with the time it is good until.
+"""Which nodes are running: each renews a record in one sorted set, whose score is the time until which it is valid.
 
-The time is Redis', so that the nodes' clocks do not matter, and no script is needed: it is asked for, and what is
-written follows from the answer.
+The time is Redis' own (TIME), so the nodes' clocks do not matter, and no script is needed.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from quart_wshub.broker.redis.wire import encode_text
 from quart_wshub.protocol.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -30,27 +30,25 @@ class NodeRecords:
     """This node's record, and everybody's.
 
     Args:
-        publisher: gives the pipeline to the Redis that has the records.
-        beat_seconds: how often the record is renewed. It is good for three times as long.
+        publisher_for: the pipeline to the Redis that has a key; raises `BrokerUnavailableError` if there is none.
+        beat_seconds: how often the record is renewed. It is valid for three times as long.
     """
 
-    def __init__(self, node_id: str, prefix: bytes, publisher: Callable[[], Publisher], *, beat_seconds: float) -> None:
+    def __init__(
+        self, node_id: str, prefix: str, publisher_for: Callable[[bytes], Publisher], *, beat_seconds: float
+    ) -> None:
         self._node_id = node_id
         # In braces, so that a cluster keeps everything of this prefix in one slot.
-        self._key = b"{%b}:nodes" % prefix
-        self._publisher = publisher
+        self._key = b"{%b}:nodes" % encode_text(prefix)
+        self._publisher_for = publisher_for
         self._beat_seconds = beat_seconds
         self._life = beat_seconds * BEATS_TO_LIVE
         self._seen: frozenset[str] = frozenset()
         self._remembered: frozenset[str] = frozenset()
         self._remembered_until = 0.0
 
-    @property
-    def key(self) -> bytes:
-        return self._key
-
     async def keep_up(self) -> None:
-        """Renew the record for good. What fails is tried again at the next beat, which is soon enough."""
+        """Renew the record until cancelled. What fails is tried again at the next beat, which is soon enough."""
         while True:
             try:
                 await self._beat()
@@ -61,7 +59,7 @@ class NodeRecords:
             await trio.sleep(self._beat_seconds)
 
     def lost(self) -> None:
-        """Redis was lost, perhaps with its memory: who was there by then counts until everybody had time to return."""
+        """Redis was lost, perhaps with its data: the nodes known by then count until all had the time to return."""
         if trio.current_time() < self._remembered_until:
             self._remembered |= self._seen
         else:
@@ -69,11 +67,11 @@ class NodeRecords:
         self._remembered_until = math.inf
 
     def found(self) -> None:
-        """Redis is back, or there for the first time."""
+        """Redis is back, or was reached for the first time."""
         self._remembered_until = trio.current_time() + self._life
 
     async def _beat(self) -> None:
-        publisher = self._publisher()
+        publisher = self._publisher_for(self._key)
         now = _milliseconds(await publisher.call(self._key, b"TIME").wait())
         life = int(self._life * 1000)
         publisher.call(self._key, b"ZREMRANGEBYSCORE", self._key, b"-inf", b"%d" % now)
@@ -82,14 +80,20 @@ class NodeRecords:
         self._seen = await self._read()
 
     async def leave(self) -> None:
-        """Take this node's record away."""
-        await self._publisher().call(self._key, b"ZREM", self._key, self._node_id.encode()).wait()
-
-    async def read(self) -> frozenset[str]:
-        """Every node with a record that is good.
+        """Remove this node's record, if Redis is connected.
 
         Raises:
-            BrokerUnavailableError: Redis does not answer, or does not keep records: this node's own is not there.
+            BrokerUnavailableError: Redis refuses, or does not answer in time.
+        """
+        publisher = self._publisher_for(self._key)
+        if publisher.connected:
+            await publisher.call(self._key, b"ZREM", self._key, self._node_id.encode()).wait()
+
+    async def read(self) -> frozenset[str]:
+        """Every node with a valid record.
+
+        Raises:
+            BrokerUnavailableError: Redis does not answer, or does not keep records: this node's own is missing.
         """
         self._seen = await self._read()
         if self._node_id not in self._seen:
@@ -101,11 +105,11 @@ class NodeRecords:
         return self._seen
 
     async def _read(self) -> frozenset[str]:
-        publisher = self._publisher()
+        publisher = self._publisher_for(self._key)
         time = publisher.call(self._key, b"TIME")
         records = await publisher.call(self._key, b"ZRANGE", self._key, b"0", b"-1", b"WITHSCORES").wait()
         now = _milliseconds(await time.wait())
-        return frozenset(member.decode("utf-8", "replace") for member, good_until in records if good_until > now)
+        return frozenset(member.decode("utf-8", "replace") for member, valid_until in records if valid_until > now)
 
 
 def _milliseconds(time: list[Any]) -> int:

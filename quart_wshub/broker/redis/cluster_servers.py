@@ -1,4 +1,4 @@
-"""A Redis Cluster: which server has which slot, found out again whenever it seems to have changed.
+"""The servers of a Redis Cluster: which has which slot, asked for again whenever that seems to have changed.
 
 Sharded pub/sub: a channel lives on the server that has its slot, so a cluster of twice the servers carries twice the
 messages. That needs Redis 7.0.
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from quart_wshub.broker.redis.connection import RedisLostError
-from quart_wshub.broker.redis.supervisor import EXPECTED_FAILURES, keep_trying
-from quart_wshub.broker.redis.url import RedisAddress
+from quart_wshub.broker.redis.connection import CONNECTION_FAILURES
+from quart_wshub.broker.redis.target import RedisAddress
+from quart_wshub.broker.redis.wire import RedisLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
-    from quart_wshub.broker.redis.backoff import Backoff
     from quart_wshub.broker.redis.connection import RedisDialer
     from quart_wshub.broker.redis.publisher import Publisher
+    from quart_wshub.broker.redis.retry import Retry
     from quart_wshub.broker.redis.server import RedisServer
 
 __all__ = ["ClusterServers", "slot_of"]
@@ -38,7 +38,7 @@ REFRESH_SECONDS = 0.1
 
 
 def slot_of(key: bytes) -> int:
-    """The slot of a key, or of a channel: only what stands in its first braces counts, where there is something."""
+    """The slot of a key or channel. If its first pair of braces encloses anything, only that counts."""
     start = key.find(b"{")
     end = key.find(b"}", start + 1)
     if 0 <= start < end - 1:
@@ -59,57 +59,59 @@ class ClusterServers:
         seeds: tuple[RedisAddress, ...],
         dialer: RedisDialer,
         make_server: Callable[[RedisAddress, Callable[[bytes], bool]], RedisServer],
-        backoff: Callable[[], Backoff],
+        make_retry: Callable[[], Retry],
     ) -> None:
         self._seeds = seeds
         self._dialer = dialer
         self._make_server = make_server
-        self._backoff = backoff
+        self._make_retry = make_retry
         self._servers: dict[RedisAddress, RedisServer] = {}
         self._scopes: dict[RedisAddress, tuple[trio.CancelScope, trio.CancelScope]] = {}
-        # What nobody is known to have waits here. Nothing is connected to it.
-        self._lobby = make_server(seeds[0], lambda channel: self.server_for(channel) is self._lobby)
-        self._slots: list[RedisServer] = [self._lobby] * SLOTS
+        # Never connected: channels whose server is not known belong to it, and their messages wait there.
+        self._unplaced = self._new_server(seeds[0])
+        self._slots: list[RedisServer] = [self._unplaced] * SLOTS
         self._stale = trio.Event()
         self._stale.set()
+
+    def _new_server(self, address: RedisAddress) -> RedisServer:
+        server = self._make_server(address, lambda channel: self.server_for(channel) is server)
+        return server
 
     @property
     def connected(self) -> bool:
         return bool(self._servers) and all(server.connected for server in self._servers.values())
 
     def __iter__(self) -> Iterator[RedisServer]:
-        return iter([self._lobby, *self._servers.values()])
+        return iter([self._unplaced, *self._servers.values()])
 
     def server_for(self, channel: bytes) -> RedisServer:
-        """The server that has a channel (or key), as far as is known."""
         return self._slots[slot_of(channel)]
 
     def moved(self) -> None:
-        """The layout is not what it was."""
         self._stale.set()
 
-    async def run(self, listening: trio.CancelScope) -> None:
-        """Find the servers and keep connected to them, until cancelled; what listens ends with its own scope."""
-        async with trio.open_nursery() as sending:
-            sending.start_soon(self._lobby.publisher.expire)
-            with listening:
-                async with trio.open_nursery() as hearing:
-                    follow = partial(self._follow, sending, hearing)
-                    await keep_trying(follow, "the layout of the Redis Cluster", self._backoff(), self._not_found)
+    async def run(self, receiving: trio.CancelScope) -> None:
+        """Find the servers and keep connected to them; see `Servers.run`."""
+        async with trio.open_nursery() as senders:
+            senders.start_soon(self._unplaced.publisher.expire)
+            with receiving:
+                async with trio.open_nursery() as receivers:
+                    follow = partial(self._follow_layout, senders, receivers)
+                    await self._make_retry().run(follow, "the layout of the Redis Cluster", self._layout_unknown)
 
-    def _not_found(self) -> None:
+    def _layout_unknown(self) -> None:
         self._stale.set()
-        self._lobby.not_listening()
+        self._unplaced.receiving_failed()
 
-    async def _follow(self, sending: trio.Nursery, hearing: trio.Nursery) -> None:
+    async def _follow_layout(self, senders: trio.Nursery, receivers: trio.Nursery) -> None:
         while True:
             await self._stale.wait()
             self._stale = trio.Event()
-            self._apply(await self._ask(), sending, hearing)
+            self._apply(await self._ask(), senders, receivers)
             await trio.sleep(REFRESH_SECONDS)
 
     async def _ask(self) -> Layout:
-        """Ask one after the other, until one tells."""
+        """Ask one server after the other, until one answers with a layout."""
         failure: Exception = RedisLostError("no server is known")
         for address in dict.fromkeys([*self._servers, *self._seeds]):
             try:
@@ -118,49 +120,44 @@ class ClusterServers:
                         reply = await connection.ask(b"CLUSTER", b"SLOTS")
                     if layout := _layout(reply, address):
                         return layout
-            except EXPECTED_FAILURES as error:
+            except CONNECTION_FAILURES as error:
                 failure = error
         raise failure
 
-    def _apply(self, layout: Layout, sending: trio.Nursery, hearing: trio.Nursery) -> None:
-        """Channels go where they belong by now, and what waits for them goes with them. Synchronous."""
-        self._lobby.subscriber.failing = False
+    def _apply(self, layout: Layout, senders: trio.Nursery, receivers: trio.Nursery) -> None:
+        """Move channels to the servers they are on by now, and what waits for them with them. Synchronous."""
+        self._unplaced.subscriber.failing = False
         known = set(layout.values())
-        new = [self._add(address) for address in known - self._servers.keys()]
+        new = {address: self._new_server(address) for address in known - self._servers.keys()}
         gone = [self._servers.pop(address) for address in self._servers.keys() - known]
-        self._slots = [self._lobby] * SLOTS
+        self._servers |= new
+        self._slots = [self._unplaced] * SLOTS
         for slots, address in layout.items():
             self._slots[slots.start : slots.stop] = [self._servers[address]] * len(slots)
         for server in [*gone, *self]:
             server.publisher.hand_over(self._publisher_for)
-            server.subscriber.adopt()
+            server.subscriber.slots_moved()
         for server in gone:
             for scope in self._scopes.pop(server.address):
                 scope.cancel()
-        for server in new:
-            scopes = self._scopes[server.address] = trio.CancelScope(), trio.CancelScope()
-            sending.start_soon(self._send, server, scopes[0])
-            hearing.start_soon(_listen, server, scopes[1])
-
-    def _add(self, address: RedisAddress) -> RedisServer:
-        server = self._make_server(address, lambda channel: self.server_for(channel) is server)
-        self._servers[address] = server
-        return server
+        for address, server in new.items():
+            sending, receiving = self._scopes[address] = trio.CancelScope(), trio.CancelScope()
+            senders.start_soon(self._send, server, sending)
+            receivers.start_soon(_run_in, receiving, server.receive)
 
     def _publisher_for(self, channel: bytes) -> Publisher:
         return self.server_for(channel).publisher
 
-    async def _send(self, server: RedisServer, gone: trio.CancelScope) -> None:
-        """Send, until the server has no slots any more; then others have to tell of what was lost on its way."""
-        with gone:
-            await server.send()
+    async def _send(self, server: RedisServer, scope: trio.CancelScope) -> None:
+        """Send until the server has no slots any more; then other servers report what was lost in flight."""
+        await _run_in(scope, server.send)
         server.publisher.hand_over(self._publisher_for)
         server.publisher.close()
 
 
-async def _listen(server: RedisServer, gone: trio.CancelScope) -> None:
-    with gone:
-        await server.listen()
+async def _run_in(scope: trio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:
+    with scope:
+        await run()
 
 
 def _layout(reply: Any, asked: RedisAddress) -> Layout:
