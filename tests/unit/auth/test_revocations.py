@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from quart_wshub import WebSocketDisconnect, WebSocketHub
 from quart_wshub.auth.revocations import Admission, Revocations
-from quart_wshub.connection.session import Ending, EndingKind
+from quart_wshub.connection.ending import Ending, EndingKind
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.testing import HandshakeRejected, WebSocketClient, connect
 from quart_wshub.transport.asgi import AsgiTransport

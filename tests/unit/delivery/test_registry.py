@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from quart_wshub.delivery.registry import Registry
+from quart_wshub.protocol.frame import Frame
 
 USERS = st.sampled_from(["ann", "bob", 3])
 TOPICS = st.sampled_from(["news", "chat:1", "chat:2"])
@@ -22,6 +23,9 @@ class FakeMember:
 
     user_id: str | int
     connection_id: UUID = field(default_factory=uuid4)
+
+    def offer(self, frame: Frame) -> bool:
+        raise AssertionError
 
 
 class RegistryMachine(RuleBasedStateMachine):

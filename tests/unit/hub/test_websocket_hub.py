@@ -22,7 +22,7 @@ from quart_wshub import (
     WebSocketHub,
     WSEnvelope,
 )
-from quart_wshub.connection.session import Ending, EndingKind
+from quart_wshub.connection.ending import Ending, EndingKind
 from quart_wshub.hub.websocket_hub import runtime_of
 from tests.unit.fakes import delivered, join, make_session, texts
 from tests.unit.memory import make_settings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NEWS = WSEnvelope(type="news")
 
 
-async def types_delivered(*connections: WebSocketConnection) -> list[list[str]]:
+async def types_delivered(*connections: Session) -> list[list[str]]:
     """The envelope types each connection got."""
     return [[WSEnvelope.decode(text).type for text in texts(await delivered(connection))] for connection in connections]
 
