@@ -18,10 +18,9 @@ from quart_wshub.messages.router import MessageRouter
 from quart_wshub.protocol import heartbeat
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.errors import ConfigurationError, WebSocketDisconnect
-from quart_wshub.transport.hypercorn.direct import serve_directly
 from quart_wshub.transport.hypercorn.install import install as install_native_transport
 from quart_wshub.web.accept import open_transport
-from quart_wshub.web.asgi_classes import install, takeover_of, takes_over
+from quart_wshub.web.asgi_classes import install, takeover_of
 from quart_wshub.web.asyncapi_route import add_asyncapi_route
 from quart_wshub.web.client_route import add_client_routes
 from quart_wshub.web.lifespan import run_with_app
@@ -46,6 +45,9 @@ WALL_CLOCK = "quart_wshub.wall_clock"
 """The ASGI scope extension that brings a wall clock of its own for tokens to expire by: `quart_wshub.testing` does."""
 
 RETRY_AFTER_SECONDS = 5
+
+ENDPOINT = "socket"
+"""Of the hub's view, in its blueprint."""
 
 
 def make_websocket_blueprint(
@@ -103,7 +105,7 @@ def make_websocket_blueprint(
         _check_at_the_start(blueprint, messages)
     add_asyncapi_route(blueprint, path, messages, settings, serve_asyncapi)
     endpoint = _Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols), announce_expiry)
-    blueprint.add_websocket(path, "socket", endpoint.serve)
+    blueprint.add_websocket(path, ENDPOINT, endpoint.serve)
     run_with_app(blueprint, hub)
     if ready_path is not None:
         add_readiness_route(blueprint, hub, ready_path)
@@ -111,11 +113,9 @@ def make_websocket_blueprint(
         add_client_routes(blueprint, path)
 
     def on_registration(state: BlueprintSetupState) -> None:
-        prefix = (state.url_prefix or "").rstrip("/")
-        full_path = f"{prefix}/{path.lstrip('/')}"
-        install(state.app, full_path)  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
-        if settings.WS_TRANSPORT == "auto" and install_native_transport():
-            serve_directly(state.app, full_path, takes_over)
+        routes = install(state.app)  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
+        routes.add(f"{state.name_prefix}.{state.name}.{ENDPOINT}".lstrip("."))
+        install_native_transport(settings.WS_TRANSPORT, routes)
 
     blueprint.record(on_registration)
     return blueprint
