@@ -7,7 +7,6 @@ its socket writes from cancellation (`hypercorn/trio/tcp_server.py`, `protocol_s
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -20,8 +19,6 @@ from quart_wshub.protocol.frame import Frame, size_of
 
 __all__ = ["AsgiTransport"]
 
-log: logging.Logger = logging.getLogger("quart_wshub")
-
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
@@ -33,8 +30,6 @@ _RECEIVE = "websocket.receive"
 class AsgiTransport:
     """A `Transport` over the `receive` and `send` of an ASGI WebSocket scope."""
 
-    _said = False
-
     def __init__(self, receive: Receive, send: Send, *, max_message_bytes: int) -> None:
         self._receive = receive
         self._send = send
@@ -44,12 +39,6 @@ class AsgiTransport:
 
     async def accept(self, subprotocol: str | None) -> None:
         """Complete the handshake. Call it once, before anything else."""
-        if not AsgiTransport._said:
-            AsgiTransport._said = True
-            log.info(
-                "WebSockets run over plain ASGI: a peer that stops reading keeps its task and its socket until TCP "
-                "gives up on it (said once)"
-            )
         await self._shielded_send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
 
     def try_send(self, frame: Frame) -> Frame | None:

@@ -11,15 +11,16 @@ from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
 from quart_wshub.protocol.errors import WebSocketDisconnect
 from quart_wshub.transport.asgi import AsgiTransport
 from quart_wshub.transport.compression import negotiate
-from quart_wshub.transport.hypercorn.upgrade import EXTENSION, Upgrade
 from quart_wshub.transport.native import NativeTransport
 from quart_wshub.transport.parser import MessageParser
+from quart_wshub.transport.upgrade import upgrade_in
 from quart_wshub.web.asgi_classes import takeover_of
 
 if TYPE_CHECKING:
     from quart_wshub.hub.runtime import HubRuntime
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
+    from quart_wshub.transport.upgrade import Upgrade
 
 __all__ = ["open_transport"]
 
@@ -29,11 +30,12 @@ async def open_transport(runtime: HubRuntime, settings: WebSocketSettings, subpr
 
     Raises:
         WebSocketDisconnect: the peer has gone already.
+        RuntimeError: the app has accepted it already.
     """
     takeover = takeover_of(websocket.scope)
     takeover.claim(websocket.scope)
-    upgrade = websocket.scope["extensions"].get(EXTENSION)
-    if settings.WS_TRANSPORT == "auto" and isinstance(upgrade, Upgrade):
+    upgrade = upgrade_in(websocket.scope)
+    if settings.WS_TRANSPORT == "auto" and upgrade is not None:
         upgrade.worker.on_shutdown(runtime.drain.run)
         upgrade.worker.keep_running(runtime.fan_out.run_flusher)
         return await _open_native(upgrade, settings, subprotocol)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,15 +16,19 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from quart_wshub.auth.credentials import redact_scope
 from quart_wshub.protocol.errors import ConfigurationError
+from quart_wshub.transport.upgrade import upgrade_in
+from quart_wshub.web.hub_routes import HubRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-__all__ = ["Takeover", "install", "takeover_of", "takes_over"]
+__all__ = ["Takeover", "install", "takeover_of"]
 
-log: logging.Logger = logging.getLogger("quart_wshub")
+TAKEOVER = "quart_wshub.takeover"
+"""The scope extension that holds a socket's `Takeover`."""
 
-EXTENSION = "quart_wshub"
+ROUTES = "quart_wshub"
+"""The app extension that holds an app's `HubRoutes`."""
 
 Event = dict[str, Any]
 
@@ -34,18 +37,24 @@ NOT_TRIO = (
     "(or app.run() for development)"
 )
 
-
 BELONGS_TO_THE_HUB = "this socket belongs to the hub: use the handler's ws, not quart.websocket"
+
+ACCEPTED_ALREADY = (
+    "the app accepted this WebSocket before the hub could, as quart.websocket.accept(), send() and receive() do: "
+    "a before_websocket hook must leave that to the hub"
+)
 
 
 class Takeover:
     """The server's `receive` and `send` for one WebSocket, to be claimed once.
 
+    A copy of it is itself: an app may copy the scope it is in, and there is only one socket.
+
     Attributes:
         masked_scope: what the handshake said, without its tokens.
     """
 
-    __slots__ = ("_claimed", "_quart_is_receiving", "masked_scope", "receive", "send")
+    __slots__ = ("_accepted", "_claimed", "_quart_is_receiving", "masked_scope", "receive", "send")
 
     def __init__(
         self,
@@ -56,11 +65,18 @@ class Takeover:
         self.receive: Callable[[], Awaitable[Event]] = receive
         self.send: Callable[[Event], Awaitable[None]] = send
         self.masked_scope: Mapping[str, Any] = masked_scope
+        self._accepted = False
         self._claimed = False
         self._quart_is_receiving: trio.CancelScope | None = None
 
     def claim(self, scope: Any) -> None:
-        """From now on Quart receives nothing, and sends nothing but errors; and its scope shows no token any more."""
+        """From now on Quart receives nothing, and sends nothing but errors; and its scope shows no token any more.
+
+        Raises:
+            RuntimeError: Quart has accepted the handshake already.
+        """
+        if self._accepted:
+            raise RuntimeError(ACCEPTED_ALREADY)
         self._claimed = True
         for name in ("headers", "query_string", "subprotocols"):
             scope[name] = self.masked_scope[name]
@@ -78,9 +94,16 @@ class Takeover:
     async def send_for_quart(self, event: Event) -> None:
         """What Quart sends with. Once claimed, only the app's use of Quart's own `websocket` can end up here."""
         if not self._claimed:
+            self._accepted = self._accepted or event["type"] == "websocket.accept"
             await self.send(event)
         elif event["type"] in {"websocket.accept", "websocket.send"}:
             raise RuntimeError(BELONGS_TO_THE_HUB)
+
+    def __copy__(self) -> Takeover:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Takeover:
+        return self
 
 
 class _TakeoverWebsocket:
@@ -88,44 +111,59 @@ class _TakeoverWebsocket:
 
     app: Any
     scope: Any
-    send_channel: Any
     receive_channel: Any
+    send_channel: Any
 
     async def __call__(self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]) -> None:
         require_trio()
-        shown_by_the_server = self.scope
-        takeover = Takeover(receive, send, shown_by_the_server)
-        extensions = {**(self.scope.get("extensions") or {}), EXTENSION: takeover}
-        self.scope = {**self.scope, "extensions": extensions}
-        # The server's access log prints query and headers out of the scope it handed over; Quart has its copy.
-        redact_scope(shown_by_the_server)
+        takeover = self._prepare_scope(receive, send)
         if self._needs_no_pump():
-            self.send_channel = self.receive_channel = _NothingToReceive()
+            nothing = _NothingToReceive()
+            self.send_channel = self.receive_channel = nothing  # of Quart-Trio 0.12
             websocket = self._create_websocket_from_scope(takeover.send_for_quart)  # type: ignore[attr-defined]
+            websocket.buffer = nothing  # of Quart-Trio 0.13
             await ASGIWebsocketConnection.handle_websocket(self, websocket, takeover.send_for_quart)  # type: ignore[arg-type]
         else:
             await super().__call__(takeover.receive_for_quart, takeover.send_for_quart)  # type: ignore[misc]
 
+    def _prepare_scope(
+        self, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
+    ) -> Takeover:
+        """Give Quart a scope of its own, with a `Takeover` in it, and mask the tokens in the one it was given."""
+        given = self.scope
+        takeover = Takeover(receive, send, given)
+        self.scope = {
+            **given,
+            # Proxy middleware writes what is right for HTTP (hypercorn#198), for which Quart has no WebSocket routes.
+            "scheme": _WEBSOCKET_SCHEMES.get(given["scheme"], given["scheme"]),
+            "extensions": {**(given.get("extensions") or {}), TAKEOVER: takeover},
+        }
+        # The server's access log prints query and headers out of the scope that it handed out, which middleware may
+        # have replaced by a copy.
+        redact_scope(given)
+        upgrade = upgrade_in(given)
+        if upgrade is not None and upgrade.scope is not given:
+            redact_scope(upgrade.scope)
+        return takeover
+
     def _needs_no_pump(self) -> bool:
         """Whether the view is sure to claim, so that Quart's pump, a nursery and two tasks, would idle for good."""
-        return not self.scope.get("root_path") and _is_sure_to_claim(self.app, type(self), self.scope["path"])
+        scope = self.scope
+        routes: HubRoutes = self.app.extensions[ROUTES]
+        return not scope.get("root_path") and type(self) is routes.websocket_class and routes.serves(scope["path"])
 
 
-def _is_sure_to_claim(app: Quart, websocket_class: Any, path: str) -> bool:
-    """Whether a path's view always claims, and nothing of the app's own comes before it but its hooks."""
-    return (
-        path in app.extensions.get(EXTENSION, ())
-        # An app's own class may rely on being called.
-        and websocket_class.__mro__[1:3] == (_TakeoverWebsocket, TrioASGIWebsocketConnection)
-    )
+_WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 
 
 class _NothingToReceive:
-    """In place of the channel that Quart's pump would fill."""
+    """In place of what Quart's pump would fill."""
 
     async def receive(self) -> None:
         await trio.lowlevel.checkpoint()
         raise RuntimeError(BELONGS_TO_THE_HUB)
+
+    get = receive
 
 
 class _TrioLifespan:
@@ -149,8 +187,10 @@ def require_trio() -> None:
         raise ConfigurationError(NOT_TRIO)
 
 
-def install(app: Quart, path: str) -> None:
-    """Make an app's WebSockets claimable; the view at `path` always claims. Keeps the app's own ASGI classes as bases.
+def install(app: Quart) -> HubRoutes:
+    """Make an app's WebSockets claimable. Keeps the app's own ASGI classes as bases. Idempotent.
+
+    Returns where the app's hub routes are to be registered.
 
     Raises:
         ConfigurationError: the app is no `QuartTrio`.
@@ -162,19 +202,17 @@ def install(app: Quart, path: str) -> None:
         raise ConfigurationError(msg)
     app.asgi_websocket_class = _mix(_TakeoverWebsocket, app.asgi_websocket_class)
     app.asgi_lifespan_class = _mix(_TrioLifespan, app.asgi_lifespan_class)
-    if not app.url_map.host_matching:  # else the same path may be somebody else's on another host
-        app.extensions.setdefault(EXTENSION, set()).add(path)
+    if ROUTES not in app.extensions:
+        app.extensions[ROUTES] = HubRoutes(app, app.asgi_websocket_class if _is_quarts_own(app) else None)
+    routes: HubRoutes = app.extensions[ROUTES]
+    return routes
 
 
-def takes_over(app: QuartTrio, path: str) -> bool:
-    """Whether a handshake for this path may be served without anything but the app's `Upgrade`.
-
-    Not where the app is wrapped, as in `app.asgi_app = Middleware(app.asgi_app)`: that may change the path.
-    """
+def _is_quarts_own(app: QuartTrio) -> bool:
+    """Whether nothing of the app's own is in how a WebSocket gets to its view."""
     return (
-        _is_sure_to_claim(app, app.asgi_websocket_class, path)
-        and getattr(app.asgi_app, "__func__", None) is Quart.asgi_app
-        and type(app).__call__ is Quart.__call__
+        app.asgi_websocket_class.__mro__[1:3] == (_TakeoverWebsocket, TrioASGIWebsocketConnection)
+        and type(app).create_url_adapter is Quart.create_url_adapter
     )
 
 
@@ -188,7 +226,7 @@ def takeover_of(scope: Any) -> Takeover:
     Raises:
         ConfigurationError: there is none: the app's ASGI class was replaced after the blueprint was registered.
     """
-    takeover = (scope.get("extensions") or {}).get(EXTENSION)
+    takeover = (scope.get("extensions") or {}).get(TAKEOVER)
     if not isinstance(takeover, Takeover):
         msg = "app.asgi_websocket_class was replaced after make_websocket_blueprint was registered: set it before"
         raise ConfigurationError(msg)

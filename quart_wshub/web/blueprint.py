@@ -12,9 +12,8 @@ from quart_wshub.auth.identity import BearerResolver, Identity, is_async_callabl
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.messages.router import MessageRouter, bind
 from quart_wshub.protocol.errors import ConfigurationError
-from quart_wshub.transport.hypercorn.direct import serve_directly
 from quart_wshub.transport.hypercorn.install import install as install_native_transport
-from quart_wshub.web.asgi_classes import install, takes_over
+from quart_wshub.web.asgi_classes import install
 from quart_wshub.web.asyncapi_route import add_asyncapi_route
 from quart_wshub.web.client_route import add_client_routes
 from quart_wshub.web.endpoint import Endpoint
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
     Verdict = Identity | Refusal
 
 __all__ = ["make_websocket_blueprint"]
+
+ENDPOINT = "socket"
+"""Of the hub's view, in its blueprint."""
 
 
 def make_websocket_blueprint(
@@ -92,7 +94,7 @@ def make_websocket_blueprint(
         _check_at_the_start(blueprint, messages)
     add_asyncapi_route(blueprint, path, messages, settings, serve_asyncapi)
     endpoint = Endpoint(handler, hub, bearer_resolver, settings, tuple(subprotocols), announce_expiry)
-    blueprint.add_websocket(path, "socket", endpoint.serve)
+    blueprint.add_websocket(path, ENDPOINT, endpoint.serve)
     run_with_app(blueprint, runtime_of(hub))
     if ready_path is not None:
         add_readiness_route(blueprint, hub, ready_path)
@@ -100,11 +102,9 @@ def make_websocket_blueprint(
         add_client_routes(blueprint, path)
 
     def on_registration(state: BlueprintSetupState) -> None:
-        prefix = (state.url_prefix or "").rstrip("/")
-        full_path = f"{prefix}/{path.lstrip('/')}"
-        install(state.app, full_path)  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
-        if settings.WS_TRANSPORT == "auto" and install_native_transport():
-            serve_directly(state.app, full_path, takes_over)
+        routes = install(state.app)  # type: ignore[arg-type]  # Flask's type for an app that is a Quart
+        routes.add(f"{state.name_prefix}.{state.name}.{ENDPOINT}".lstrip("."))
+        install_native_transport(settings.WS_TRANSPORT, routes)
 
     blueprint.record(on_registration)
     return blueprint

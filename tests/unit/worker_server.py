@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from hypercorn.trio.worker_context import WorkerContext
 
 from quart_wshub.transport.hypercorn.shutdown import Worker
+from quart_wshub.transport.pipes import SocketPipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +25,7 @@ class Connection:
 
     def __init__(self, worker: Worker) -> None:
         server, self.client = trio.socket.socketpair()
-        self.stream: Any = trio.SocketStream(server)
+        self.stream = trio.SocketStream(server)
         self.told_to_stop_waiting = 0
         self._worker = worker
 
@@ -32,23 +33,21 @@ class Connection:
         self.told_to_stop_waiting += 1
 
     def close(self) -> None:
-        self._socket.close()
+        self.stream.socket.close()
+
+    def abort(self) -> None:
+        SocketPipe(self.stream).abort()
 
     @property
     def is_open(self) -> bool:
-        return bool(self._socket.fileno() != -1)
-
-    @property
-    def _socket(self) -> trio.socket.SocketType:
-        socket: trio.socket.SocketType = getattr(self.stream, "transport_stream", self.stream).socket
-        return socket
+        return bool(self.stream.socket.fileno() != -1)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._worker.enter(self)
         try:
             task_status.started()
             with trio.CancelScope(shield=True), pytest.raises(trio.ClosedResourceError):
-                await trio.lowlevel.wait_readable(self._socket)
+                await trio.lowlevel.wait_readable(self.stream.socket)
         finally:
             self._worker.leave(self)
             self.client.close()

@@ -1,114 +1,108 @@
-"""A handshake served without HTTP machinery: one that is plain to see, for a route that is sure to take its socket.
+"""A handshake served without HTTP machinery: a plain upgrade request for a path that probably leads to a hub.
 
 Such a connection is one task, the one hypercorn started for it: the app runs in that, and nobody reads until the app
-has taken the socket over. Should it refuse instead, hypercorn is given the request after all, and answers as ever.
+has claimed the byte stream. If it uses ASGI instead, hypercorn is given the request after all and serves on as ever,
+so a wrong guess costs time and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from time import time
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.trio import task_group
 from websockets.utils import accept_key
 
-from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
-from quart_wshub.protocol.errors import WebSocketDisconnect
+from quart_wshub.transport.hypercorn.fallback import Fallback
+from quart_wshub.transport.hypercorn.intercepted_upgrade import pipe_over, switching_protocols
 from quart_wshub.transport.hypercorn.request import PlainRequest, parse_plain_request
-from quart_wshub.transport.hypercorn.upgrade import EXTENSION, Upgrade, pipe_over, switching_protocols
+from quart_wshub.transport.upgrade import UPGRADE, HubPaths, Upgrade
 
 if TYPE_CHECKING:
-    from quart_wshub.transport.hypercorn.server import HubTCPServer
+    from quart_wshub.transport.hypercorn.served_connection import ServedConnection
+    from quart_wshub.transport.hypercorn.shutdown import Worker
     from quart_wshub.transport.pipes import Pipe
 
 __all__ = ["DirectUpgrade", "serve_directly"]
 
-Address = tuple[str, int] | None
-
-TakesOver = Callable[[Any, str], bool]
-"""Whether an ASGI app, given a path, neither receives events nor accepts by one: it takes its `Upgrade`, or refuses."""
-
-_routes: WeakKeyDictionary[Any, dict[str, TakesOver]] = WeakKeyDictionary()
+_hubs: WeakSet[HubPaths] = WeakSet()
+"""Of every app in this process that has hubs: which one a connection is for, middleware around it may hide."""
 
 
-def serve_directly(app: Any, path: str, takes_over: TakesOver) -> None:
-    """Serve the handshakes for this path of an ASGI app directly, as long as it `takes_over`. Idempotent."""
-    _routes.setdefault(app, {})[path] = takes_over
-
-
-def _routes_of(app: Any) -> dict[str, TakesOver] | None:
-    try:
-        return _routes.get(app)
-    except TypeError:  # a thing with no hash or no weak references, which was never registered
-        return None
+def serve_directly(paths: HubPaths) -> None:
+    """Serve handshakes for these paths directly. Idempotent."""
+    _hubs.add(paths)
 
 
 class DirectUpgrade(Upgrade):
     """One such handshake."""
 
-    __slots__ = ("_claimed", "_hypercorn_send", "_request", "_scope", "_start_time")
+    __slots__ = ("_claimed", "_connection", "_fallback", "_request", "_start_time", "scope")
 
-    def __init__(self, server: HubTCPServer, request: PlainRequest) -> None:
-        super().__init__(server)
+    def __init__(self, connection: ServedConnection, request: PlainRequest) -> None:
+        self._connection = connection
         self._request = request
         self._start_time = time()
         self._claimed = False
-        self._hypercorn_send: Callable[[Any], Awaitable[None]] | None = None
-        self._scope: Any = {}
+        self._fallback: Fallback | None = None
+        self.scope: Any = None
 
     @classmethod
-    def recognise(cls, server: HubTCPServer, data: bytes) -> DirectUpgrade | None:
+    def recognise(cls, connection: ServedConnection, data: bytes) -> DirectUpgrade | None:
         """The handshake that the first bytes of a connection are, if it can be served directly."""
-        config = server.config
-        if config.server_names or config.root_path or config.h11_pass_raw_headers:
+        config = connection.config
+        if not _hubs or config.server_names or config.root_path or config.h11_pass_raw_headers:
             return None
-        app = server.app.app if isinstance(server.app, ASGIWrapper) else None
-        routes = _routes_of(app)
-        request = parse_plain_request(data) if routes else None
-        if not routes or request is None:
+        request = parse_plain_request(data)
+        if request is None or not any(hub.serves(request.path) for hub in _hubs):
             return None
-        takes_over = routes.get(request.path)
-        return cls(server, request) if takes_over is not None and takes_over(app, request.path) else None
+        return cls(connection, request)
 
-    async def serve(self, *, ssl: bool, client: Address, local: Address) -> None:
+    @property
+    def worker(self) -> Worker:
+        return self._connection.worker
+
+    async def serve(self) -> None:
         """Run the app to its end."""
-        server, request = self._server, self._request
-        self._scope = {
+        connection, request = self._connection, self._request
+        self.scope = {
             "type": "websocket",
             "asgi": {"spec_version": "2.3", "version": "3.0"},
-            "scheme": "wss" if ssl else "ws",
+            "scheme": "wss" if connection.secure else "ws",
             "http_version": "1.1",
             "path": request.path,
             "raw_path": request.raw_path,
             "query_string": request.query,
             "root_path": "",
             "headers": request.headers,
-            "client": client,
-            "server": local,
-            "state": server.state.copy(),
+            "client": connection.client,
+            "server": connection.local,
+            "state": connection.state.copy(),
             "subprotocols": request.subprotocols,
-            "extensions": {"websocket.http.response": {}, EXTENSION: self},
+            "extensions": {"websocket.http.response": {}, UPGRADE: self},
         }
-        # What hypercorn's own task for an app is: it logs what an app raises, and says when the app has returned.
-        await task_group._handle(
-            server.app,
-            server.config,
-            self._scope,
-            _receive,
-            self._send,
-            trio.to_thread.run_sync,
-            trio.from_thread.run,
-        )
+        try:
+            # What hypercorn's own task for an app is: it logs what an app raises, and says when the app has returned.
+            await task_group._handle(
+                connection.app,
+                connection.config,
+                self.scope,
+                self._receive,
+                self._send,
+                trio.to_thread.run_sync,
+                trio.from_thread.run,
+            )
+        finally:
+            if self._fallback is not None:
+                await self._fallback.end()
 
     async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
-        server, request = self._server, self._request
-        if self._hypercorn_send is not None:
-            raise WebSocketDisconnect(ABNORMAL_CLOSURE)
+        if self._fallback is not None:
+            return await self._fallback.accept(subprotocol, headers)
         self._claimed = True
+        connection, request = self._connection, self._request
         accepted = [(b"sec-websocket-protocol", subprotocol.encode())] if subprotocol is not None else []
         accepted += [
             (b"sec-websocket-accept", accept_key(request.key.decode()).encode()),
@@ -116,44 +110,25 @@ class DirectUpgrade(Upgrade):
             (b"connection", b"Upgrade"),
             *headers,
         ]
-        await server.context.mark_request()
-        await server.config.log.access(self._scope, {"status": 101, "headers": accepted}, time() - self._start_time)
-        del self._request, self._scope  # the connection may go on for days
-        return pipe_over(server.stream), b"", switching_protocols(accepted, server.config)
+        await connection.context.mark_request()
+        response: Any = {"status": 101, "headers": accepted}
+        await connection.config.log.access(self.scope, response, time() - self._start_time)
+        del self._request, self.scope  # the connection may go on for days
+        return pipe_over(connection.stream), b"", switching_protocols(accepted, connection.config)
+
+    async def _receive(self) -> Any:
+        """The app's ASGI `receive`."""
+        if self._claimed:
+            await trio.sleep_forever()
+        return await self._fall_back().receive()
 
     async def _send(self, message: Any) -> None:
-        """What the app's ASGI `send` is; `None` says that the app has returned."""
-        if self._claimed:
-            return
-        if message is not None and message["type"] == "websocket.accept":
-            msg = "the hub accepts this handshake itself"
-            raise RuntimeError(msg)
-        if self._hypercorn_send is None:
-            self._hypercorn_send = await self._ask_hypercorn()
-        await self._hypercorn_send(message)
+        """The app's ASGI `send`. Hypercorn calls it with `None` when the app has returned."""
+        if not self._claimed:
+            await self._fall_back().send(message)
 
-    async def _ask_hypercorn(self) -> Callable[[Any], Awaitable[None]]:
-        """Have hypercorn take the request, and say what an app would send to it with."""
-        caught = _Catcher()
-        await self._server.start_http(caught, self._request.head)
-        stream = caught.stream
-        stream.scope, stream.start_time = self._scope, self._start_time  # this scope is masked
-        send: Callable[[Any], Awaitable[None]] = stream.app_send
-        return send
-
-
-async def _receive() -> Any:
-    raise RuntimeError("the app said that it takes this socket over, and then received an event")
-
-
-class _Catcher:
-    """In place of hypercorn's task group: the app is running already."""
-
-    stream: Any
-
-    async def spawn_app(self, app: Any, config: Any, scope: Any, send: Any) -> Callable[[Any], Awaitable[None]]:
-        self.stream = send.__self__
-        return self._ignore
-
-    async def _ignore(self, event: Any) -> None:
-        await trio.lowlevel.checkpoint()
+    def _fall_back(self) -> Fallback:
+        if self._fallback is None:
+            self._fallback = Fallback(self._connection, self.scope, self._start_time)
+            self._fallback.start(self._request.head)
+        return self._fallback

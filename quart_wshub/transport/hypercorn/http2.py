@@ -1,24 +1,37 @@
-"""A byte stream over one HTTP/2 stream of hypercorn's, and what becomes of events for streams that are over."""
+"""WebSockets over HTTP/2 (RFC 8441): one stream is claimed, the connection stays hypercorn's."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from hypercorn.events import RawData
+from hypercorn.protocol.events import Body, Data, EndBody, EndData, StreamClosed
+
+from quart_wshub.transport.hypercorn.intercepted_upgrade import InterceptedUpgrade
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["ForgivingStreams", "Http2Pipe"]
+    from hypercorn.protocol.ws_stream import WSStream
+    from hypercorn.trio.task_group import TaskGroup
+
+    from quart_wshub.transport.hypercorn.served_connection import ServedConnection
+    from quart_wshub.transport.pipes import Pipe
+
+__all__ = ["ForgivingStreams", "Http2Pipe", "UpgradeOverHttp2"]
 
 MAX_UNREAD_BYTES = 256 * 1024
 
 
 class Http2Pipe:
-    """A `Pipe` that is fed by the HTTP/2 connection's reader.
+    """A `Pipe` over one stream, fed by the reader of the HTTP/2 connection.
 
-    That reader serves all streams of the connection and so is never made to wait for this one: a stream that sends
-    more than is read from it is ended.
+    That reader serves all streams of the connection, so it never waits for this one: a stream that is sent more than
+    is read from it is ended.
     """
 
     def __init__(self, write: Callable[[bytes], Awaitable[None]], end: Callable[[], Awaitable[None]]) -> None:
@@ -79,12 +92,77 @@ class Http2Pipe:
         self.feed_eof()
 
 
+class UpgradeOverHttp2(InterceptedUpgrade):
+    """One stream is claimed. Hypercorn answers the handshake, and does the framing and flow control of HTTP/2."""
+
+    __slots__ = ("_pipe",)
+
+    def __init__(self, connection: ServedConnection, stream: WSStream, task_group: TaskGroup) -> None:
+        super().__init__(connection, stream, task_group)
+        self._pipe = Http2Pipe(self._write, self._end_stream)
+
+    async def _accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
+        event: Any = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers}
+        await self._send_in_hypercorn(event)
+        await trio.lowlevel.checkpoint()
+        return self._pipe, self._take_early(), b""
+
+    @property
+    def _protocol(self) -> Any:
+        """Hypercorn's `H2Protocol`."""
+        return self._stream.send.__self__  # type: ignore[attr-defined]
+
+    async def _write(self, data: bytes) -> None:
+        stream_id = self._stream.stream_id
+        await self._stream.send(Data(stream_id=stream_id, data=data))
+        # Hypercorn takes everything, also for a peer that grants no window: wait until it has got rid of this.
+        buffer = self._protocol.stream_buffers.get(stream_id)
+        if buffer is not None:
+            await buffer.drain()
+
+    async def _end_stream(self) -> None:
+        if not self._stream.closed:
+            await self._stream.send(EndData(stream_id=self._stream.stream_id))
+
+    async def _end(self) -> None:
+        if not self._stream.closed:
+            if self._pipe.aborted:
+                await self._reset()
+            await self._stream.send(StreamClosed(stream_id=self._stream.stream_id))
+
+    async def _reset(self) -> None:
+        """Tell the peer that the stream is over, and have hypercorn drop what waits for it."""
+        protocol = self._protocol
+        with suppress(ProtocolError):
+            protocol.connection.reset_stream(self._stream.stream_id, ErrorCodes.CANCEL)
+            protocol.priority.unblock(self._stream.stream_id)
+            await protocol.has_data.set()
+            await protocol.send(RawData(data=protocol.connection.data_to_send()))
+
+    async def _handle(self, event: Any) -> None:
+        if isinstance(event, (EndBody, EndData, StreamClosed)):
+            self._pipe.feed_eof()
+        await super()._handle(event)
+
+    async def _handle_claimed(self, event: Any) -> None:
+        if isinstance(event, (Body, Data)):
+            self._pipe.feed(event.data)
+        elif isinstance(event, StreamClosed):
+            await self._handle_in_hypercorn(event)
+
+
 class ForgivingStreams(dict[int, Any]):
     """The streams of one HTTP/2 connection. What still comes for one that is over is dropped.
 
     Hypercorn looks every one up, and where there is none the whole connection fails with a `KeyError`: also where a
     client answers the server's close frame, or goes on with a request body after the response.
     """
+
+    @classmethod
+    def install_in(cls, protocol: Any) -> None:
+        """Give these to an `H2Protocol`. Idempotent."""
+        if not isinstance(protocol.streams, cls):
+            protocol.streams = cls(protocol.streams)
 
     def __missing__(self, stream_id: int) -> _Gone:
         return _Gone()

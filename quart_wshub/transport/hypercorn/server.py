@@ -1,4 +1,4 @@
-"""Hypercorn's per-connection class on Trio, made safe, and able to hand a socket over.
+"""Hypercorn's per-connection class on Trio, made safe, and able to hand a byte stream over.
 
 `HubTCPServer` takes the place of `hypercorn.trio.tcp_server.TCPServer` at one name, `hypercorn.trio.run.TCPServer`,
 which `worker_serve` looks up after the app is loaded. So `hypercorn -k trio`, `app.run()` and `hypercorn.trio.serve`
@@ -6,8 +6,8 @@ all use it. Nothing else of hypercorn is replaced.
 
 What it adds:
   - an exception in one connection ends that connection; hypercorn lets it end the server (hypercorn#225 and others);
-  - a WebSocket handshake carries an `Upgrade` in its ASGI scope, through which the app can take the socket over;
-  - one that is plain to see, for a route that is sure to do so, never gets to hypercorn's HTTP machinery at all.
+  - a WebSocket handshake has an `Upgrade` in its ASGI scope, through which the app can claim the byte stream;
+  - a plain handshake for a hub's path is served without hypercorn's HTTP machinery.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import traceback
 from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -29,7 +29,13 @@ from hypercorn.utils import parse_socket_addr
 
 from quart_wshub.transport.hypercorn.direct import DirectUpgrade
 from quart_wshub.transport.hypercorn.shutdown import Worker, worker_of
-from quart_wshub.transport.hypercorn.upgrade import UpgradingTaskGroup
+from quart_wshub.transport.hypercorn.task_group import UpgradingTaskGroup
+from quart_wshub.transport.pipes import SocketPipe
+
+if TYPE_CHECKING:
+    from hypercorn.trio.task_group import TaskGroup
+
+    from quart_wshub.transport.hypercorn.served_connection import Address
 
 __all__ = ["HubTCPServer"]
 
@@ -40,17 +46,23 @@ GONE = (trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceErr
 
 
 class HubTCPServer(TCPServer):
-    """One connection of the server: HTTP/1.1, HTTP/2 or a WebSocket over either."""
+    """One connection of the server: HTTP/1.1, HTTP/2 or a WebSocket over either. A `ServedConnection`."""
 
+    nursery: trio.Nursery
+    worker: Worker
+    secure: bool
+    client: Address
+    local: Address
+    handed_over: bool = False
+
+    # These exist while hypercorn serves HTTP.
     protocol: ProtocolWrapper
     send_lock: trio.Lock
     idle_task: TrioSingleTask
-    _worker: Worker
+    _reading_ended: trio.Event
+
     _reading: trio.CancelScope | None = None
-    _reads = True
     _waits_for_a_request = True
-    _parked: trio.Event | None = None
-    _released: trio.Event | None = None
     _unread = b""
 
     def __init__(self, app: Any, config: Any, context: Any, state: Any, stream: Any) -> None:
@@ -63,20 +75,34 @@ class HubTCPServer(TCPServer):
 
     async def run(self) -> None:
         """Serve the connection; whatever goes wrong in it ends here, in one line of the log."""
-        self._worker = worker_of(self.context, self.config)
-        self._worker.enter(self)
+        nursery = trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None, "a connection is served by a task of a nursery"
+        self.nursery = nursery
+        self.worker = worker_of(self.context, self.config)
+        self.worker.enter(self)
         try:
             await self._serve()
-        except BaseExceptionGroup as group:
-            fatal, failures = group.split((trio.Cancelled, KeyboardInterrupt, SystemExit))
-            if failures is not None:
-                self._log_failure(failures)
-            if fatal is not None:
-                raise fatal from None
-        except Exception as error:
-            self._log_failure(error)
+        except BaseException as error:
+            self.drop(error)
         finally:
-            self._worker.leave(self)
+            self.worker.leave(self)
+
+    def drop(self, error: BaseException) -> None:
+        """End the connection over an exception, with one line in the log.
+
+        Raises what is not this connection's to handle: `Cancelled`, `KeyboardInterrupt`, `SystemExit`.
+        """
+        failures: BaseException | None = error
+        others: BaseException | None = None
+        if isinstance(error, BaseExceptionGroup):
+            failures, others = error.split(Exception)
+        elif not isinstance(error, Exception):
+            failures, others = None, error
+        if failures is not None:
+            self._log_failure(failures)
+            self.abort()
+        if others is not None:
+            raise others from None
 
     def _log_failure(self, error: BaseException) -> None:
         # Neither the text nor the values of a peer's making: a line that an attacker can trigger, but not write.
@@ -91,8 +117,8 @@ class HubTCPServer(TCPServer):
     async def _serve(self) -> None:
         """`TCPServer.run` of hypercorn 0.18, but for the task group, which intercepts WebSocket handshakes."""
         alpn_protocol = "http/1.1"
-        ssl = isinstance(self.stream, trio.SSLStream)
-        if ssl:
+        self.secure = isinstance(self.stream, trio.SSLStream)
+        if self.secure:
             try:
                 with trio.fail_after(self.config.ssl_handshake_timeout):
                     await self.stream.do_handshake()
@@ -101,9 +127,8 @@ class HubTCPServer(TCPServer):
             alpn_protocol = self.stream.selected_alpn_protocol() or alpn_protocol
         socket = self.socket
         try:
-            self._ssl = ssl
-            self._client = parse_socket_addr(socket.family, socket.getpeername())
-            self._local = parse_socket_addr(socket.family, socket.getsockname())
+            self.client = parse_socket_addr(socket.family, socket.getpeername())
+            self.local = parse_socket_addr(socket.family, socket.getsockname())
             await self._serve_protocol(alpn_protocol)
         except OSError:
             pass
@@ -118,36 +143,33 @@ class HubTCPServer(TCPServer):
                 return
             upgrade = DirectUpgrade.recognise(self, first)
             if upgrade is not None:
-                self._reads = self._waits_for_a_request = False
-                await upgrade.serve(ssl=self._ssl, client=self._client, local=self._local)
+                self._waits_for_a_request = False
+                await upgrade.serve()
                 return
-        async with UpgradingTaskGroup(self) as task_group:
-            self._prepare_http(task_group, alpn_protocol)
+        await self.serve_http(UpgradingTaskGroup(self), alpn_protocol, first)
+
+    async def serve_http(self, task_group: TaskGroup, alpn_protocol: str, first: bytes | None) -> None:
+        """Serve requests through hypercorn until the connection ends, or is handed over and the app has returned."""
+        self.send_lock = trio.Lock()
+        self.idle_task = TrioSingleTask()
+        self._reading_ended = trio.Event()
+        self._handling = trio.CancelScope()
+        async with task_group:
+            self._task_group = task_group
+            self.protocol = ProtocolWrapper(
+                self.app,
+                self.config,
+                self.context,
+                task_group,
+                ConnectionState(self.state),
+                self.secure,
+                self.client,
+                self.local,
+                self.protocol_send,
+                alpn_protocol,
+            )
             await self.protocol.initiate()
             await self._read_requests(first)
-
-    def _prepare_http(self, task_group: Any, alpn_protocol: str) -> None:
-        self.send_lock: trio.Lock = trio.Lock()
-        self.idle_task: TrioSingleTask = TrioSingleTask()
-        self._handling = trio.CancelScope()
-        self._task_group = task_group
-        self.protocol = ProtocolWrapper(
-            self.app,
-            self.config,
-            self.context,
-            task_group,
-            ConnectionState(self.state),
-            self._ssl,
-            self._client,
-            self._local,
-            self.protocol_send,
-            alpn_protocol,
-        )
-
-    async def start_http(self, task_group: Any, head: bytes) -> None:
-        """Give hypercorn a request after all. Nothing more is read for it."""
-        self._prepare_http(task_group, "http/1.1")
-        await self.protocol.handle(RawData(head))
 
     def _patience(self) -> float:
         """Seconds until the first request is late.
@@ -166,26 +188,22 @@ class HubTCPServer(TCPServer):
             await self._read_for_hypercorn(first)
         finally:
             self._reading = None
-            self._reads = False
-            if self._parked is not None:
-                self._parked.set()
-        if self._released is None:
+            self._reading_ended.set()
+        if not self.handed_over:
             await self.protocol.handle(Closed())
-            if self._released is None:  # meanwhile too
+            if not self.handed_over:  # meanwhile too
                 await self.idle_task.stop()  # else it would keep the socket for `keep_alive_timeout`
-        else:
-            await self._released.wait()
 
     async def _read_for_hypercorn(self, first: bytes | None) -> None:
         """`TCPServer._read_data` of hypercorn 0.18, until the connection ends or is handed over."""
         data = await self._read_in_time(self._patience()) if first is None else first
         while data is not None:
-            if self._released is not None:
+            if self.handed_over:
                 self._unread = data
                 return
             with trio.CancelScope() as self._handling:
                 await self.protocol.handle(RawData(data))
-            if self._handling.cancelled_caught or data == b"" or self._released is not None:
+            if self._handling.cancelled_caught or data == b"" or self.handed_over:
                 return
             if self._waits_for_a_request:
                 self._waits_for_a_request = False
@@ -194,7 +212,7 @@ class HubTCPServer(TCPServer):
 
     def _read_what_is_there(self) -> bytes:
         """The request mostly comes along with the connection. That spares a deadline and a turn of the event loop."""
-        if not self._ssl:
+        if not self.secure:
             with suppress(OSError):
                 return os.read(self.socket.fileno(), MAX_RECV)
         return b""
@@ -217,7 +235,7 @@ class HubTCPServer(TCPServer):
         elif isinstance(event, Closed):
             await super().protocol_send(event)
             self._handling.cancel()
-        elif self._reads:
+        elif not self._reading_ended.is_set():
             # Quart-Trio cancels its request when the response is out, which is where hypercorn starts to wait for the
             # next one. Cancelled there, an idle connection has no timeout, and holds up the shutdown.
             with trio.CancelScope(shield=True):
@@ -237,15 +255,19 @@ class HubTCPServer(TCPServer):
                 self._handling.cancel()
 
     async def _close(self) -> None:
-        if self.socket.fileno() != -1:  # else whoever took it over has closed it
+        if self.socket.fileno() != -1:  # else whoever claimed the stream has closed it
             await super()._close()
 
     @property
     def socket(self) -> trio.socket.SocketType:
         """The TCP socket, below TLS where there is TLS."""
+        return self._tcp_stream.socket
+
+    @property
+    def _tcp_stream(self) -> trio.SocketStream:
         stream: Any = self.stream
-        socket: trio.socket.SocketType = getattr(stream, "transport_stream", stream).socket
-        return socket
+        below: trio.SocketStream = getattr(stream, "transport_stream", stream)
+        return below
 
     def stop_waiting(self) -> None:
         """The server is shutting down: end a connection that has not asked for anything yet."""
@@ -254,25 +276,16 @@ class HubTCPServer(TCPServer):
 
     async def hand_over(self) -> bytes:
         """Stop reading for good. Returns what was read but not looked at; the caller reads on from there."""
-        self._released = trio.Event()
+        self.handed_over = True
         if self._reading is not None:
             self._reading.cancel()
-        if self._reads:
-            self._parked = trio.Event()
-            await self._parked.wait()
-            self._parked = None
+        await self._reading_ended.wait()
         return self._unread
 
     def forget_http(self) -> None:
-        """Drop what only HTTP needs: from here on none of it is used again."""
-        del self.protocol, self.idle_task, self.send_lock, self._handling
+        """Drop what only HTTP needs; none of it may be used after that."""
+        del self.protocol, self.idle_task, self.send_lock, self._handling, self._reading_ended
 
-    def release(self) -> None:
-        """The one who took the socket over is done with it: let the connection end."""
-        if self._released is not None:
-            self._released.set()
-
-    @property
-    def worker(self) -> Worker:
-        """What this connection shares with the others of the process."""
-        return self._worker
+    def abort(self) -> None:
+        """Close the socket now. Idempotent."""
+        SocketPipe(self._tcp_stream).abort()

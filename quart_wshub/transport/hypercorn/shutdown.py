@@ -11,21 +11,20 @@ import logging
 import multiprocessing
 import signal
 import threading
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 import trio
 
-from quart_wshub.transport.pipes import SocketPipe
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from quart_wshub.transport.upgrade import Drain
 
 __all__ = ["Worker", "worker_of"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
-
-Drain = Callable[[float], Awaitable[object]]
-"""Closes what it is responsible for, within so many seconds."""
 
 DRAIN_SHARE = 0.8
 """Of `graceful_timeout`, how much draining may take; the rest is for the app's own requests and for ending."""
@@ -34,9 +33,11 @@ DRAIN_SHARE = 0.8
 class Connection(Protocol):
     """What the shutdown needs of a server's connection."""
 
-    stream: Any
+    def stop_waiting(self) -> None:
+        """End, if nothing was asked for yet."""
 
-    def stop_waiting(self) -> None: ...
+    def abort(self) -> None:
+        """Close the socket now. Idempotent."""
 
 
 class Worker:
@@ -113,8 +114,7 @@ class Worker:
     def _abort_all(self) -> None:
         """Drop what is still open: only that frees a write to a peer that does not read."""
         for connection in list(self._connections):
-            stream = connection.stream
-            SocketPipe(getattr(stream, "transport_stream", stream)).abort()
+            connection.abort()
 
     async def _watch_signals(self) -> None:
         """Shut down in order when this process itself gets SIGTERM, as under systemd's default KillMode.

@@ -107,13 +107,6 @@ class TestShutdown:
             await server.shut_down()
         assert freed == [True]
 
-    async def test_drops_tls_connections_too(self, autojump_clock: MockClock) -> None:
-        async with serving() as server:
-            connection = await server.connect()
-            connection.stream = SimpleNamespace(transport_stream=connection.stream)
-            await server.shut_down()
-        assert not connection.is_open
-
     async def test_tells_every_connection_at_once_to_wait_for_no_more_requests(self, autojump_clock: MockClock) -> None:
         async with serving() as server:
             connections = [await server.connect() for _ in range(3)]
