@@ -112,10 +112,12 @@ def test_a_hook_that_fails_is_logged_and_a_500(server: Server) -> None:
 
 
 @pytest.mark.logs_errors
-def test_a_hook_that_accepts_what_the_hub_accepts_is_told_so(server: Server) -> None:
+def test_a_hook_that_accepts_is_told_that_the_hub_does(server: Server) -> None:
     start = len(server.log())
-    assert ask(server, "/echo?token=alice&hook=accept", ORIGIN).answer.startswith(b"HTTP/1.1 403 ")
-    assert "the hub accepts this handshake itself" in server.log()[start:]
+    direct = ask(server, "/echo?token=alice&hook=accept", ORIGIN)
+    assert direct.answer.startswith(b"HTTP/1.1 101 ")
+    assert "a before_websocket hook must leave that to the hub" in server.log()[start:]
+    assert direct == ask(server, "/echo?token=alice&hook=accept", {**ORIGIN, **THROUGH_HYPERCORN})
 
 
 def test_a_full_house_is_a_503(server: Server) -> None:

@@ -38,7 +38,7 @@ def test_hypercorns_own_class_is_replaced_only_for_the_native_transport(
 ) -> None:
     transport = request.node.callspec.params["either_server"]
     assert get(server, "/process").json()["tcp_server"] == TRANSPORTS[transport]
-    assert server.log().count("the native transport serves") == (transport == "auto")
+    assert server.log().count("WebSocket transport: native") == (transport == "auto")
 
 
 class TestHttp:

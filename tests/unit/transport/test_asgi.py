@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -126,18 +125,6 @@ async def test_the_subprotocol_goes_out_with_the_accept() -> None:
     await transport.accept("bearer")
 
     assert server.events_sent == [{"type": "websocket.accept", "subprotocol": "bearer", "headers": []}]
-
-
-async def test_its_limit_is_logged_once_for_all_connections(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(AsgiTransport, "_said", False)
-    caplog.set_level(logging.INFO, "quart_wshub")
-
-    async with accepted(), accepted():
-        pass
-
-    assert ["stops reading" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(

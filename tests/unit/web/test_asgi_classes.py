@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from hypercorn.middleware import ProxyFixMiddleware
 from quart import Quart, websocket
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
@@ -17,7 +19,7 @@ from trio.testing import wait_all_tasks_blocked
 from quart_wshub import ConfigurationError, WebSocket, WebSocketConnection, WebSocketHub, make_websocket_blueprint
 from quart_wshub.auth.credentials import masked
 from quart_wshub.testing import connect
-from quart_wshub.web.asgi_classes import EXTENSION, Takeover, install, require_trio, takeover_of
+from quart_wshub.web.asgi_classes import TAKEOVER, Takeover, install, require_trio, takeover_of
 from tests.unit.memory import (
     assert_open,
     forever,
@@ -191,14 +193,6 @@ async def test_below_a_prefix_another_route_with_the_path_of_the_hubs_keeps_rece
     assert server.sent[1] == {"type": "websocket.send", "bytes": None, "text": "hello"}
 
 
-def test_a_path_is_nobodys_for_sure_where_hosts_matter_too() -> None:
-    app = QuartTrio(__name__, host_matching=True, static_host="localhost")
-
-    install(app, "/ws")
-
-    assert EXTENSION not in app.extensions
-
-
 def test_installing_is_idempotent_and_keeps_the_apps_own_classes() -> None:
     class OwnWebsocket(TrioASGIWebsocketConnection):
         pass
@@ -206,16 +200,16 @@ def test_installing_is_idempotent_and_keeps_the_apps_own_classes() -> None:
     app = QuartTrio(__name__)
     app.asgi_websocket_class = OwnWebsocket
 
-    install(app, "/ws")
+    install(app)
     websocket_class, lifespan_class = app.asgi_websocket_class, app.asgi_lifespan_class
-    install(app, "/ws")
+    install(app)
 
     assert issubclass(websocket_class, OwnWebsocket)
     assert (app.asgi_websocket_class, app.asgi_lifespan_class) == (websocket_class, lifespan_class)
 
 
 def test_installing_in_one_app_leaves_others_as_they_are() -> None:
-    install(QuartTrio(__name__), "/ws")
+    install(QuartTrio(__name__))
 
     assert QuartTrio(__name__).asgi_websocket_class is TrioASGIWebsocketConnection
 
@@ -224,7 +218,7 @@ def test_a_plain_quart_app_is_refused_with_what_to_use_instead() -> None:
     with pytest.raises(
         ConfigurationError, match=r"needs a QuartTrio app, and this is a Quart: use quart_trio.QuartTrio"
     ):
-        install(Quart(__name__), "/ws")
+        install(Quart(__name__))
 
 
 async def test_other_websocket_routes_of_the_app_work_as_before(hub: WebSocketHub) -> None:
@@ -250,7 +244,7 @@ async def test_the_scope_the_server_logs_from_shows_no_token(hub: WebSocketHub) 
 
     assert server.sent[0]["type"] == "websocket.accept"
     assert scope["query_string"] == b"token=***"
-    assert EXTENSION not in scope["extensions"]
+    assert TAKEOVER not in scope["extensions"]
 
 
 async def test_a_server_without_extensions_is_served_too(hub: WebSocketHub) -> None:
@@ -263,7 +257,7 @@ async def test_a_server_without_extensions_is_served_too(hub: WebSocketHub) -> N
     assert server.sent[0]["type"] == "websocket.accept"
 
 
-@pytest.mark.parametrize("extensions", [None, {}, {EXTENSION: "something else"}])
+@pytest.mark.parametrize("extensions", [None, {}, {TAKEOVER: "something else"}])
 def test_a_scope_without_a_takeover_says_what_was_done_wrong(extensions: Any) -> None:
     with pytest.raises(
         ConfigurationError, match="replaced after make_websocket_blueprint was registered: set it before"
@@ -274,7 +268,94 @@ def test_a_scope_without_a_takeover_says_what_was_done_wrong(extensions: Any) ->
 def test_the_takeover_is_found_in_the_scope() -> None:
     takeover = Takeover(FakeServer().receive, FakeServer().send, masked(websocket_scope()))
 
-    assert takeover_of({"extensions": {EXTENSION: takeover}}) is takeover
+    assert takeover_of({"extensions": {TAKEOVER: takeover}}) is takeover
+
+
+# What middleware and hooks may do
+
+
+async def test_a_takeover_in_a_scope_that_is_copied_is_still_the_same() -> None:
+    takeover = Takeover(FakeServer().receive, FakeServer().send, masked(websocket_scope()))
+    scope = {"extensions": {TAKEOVER: takeover}}
+
+    assert takeover_of(copy.deepcopy(scope)) is takeover
+    assert copy.copy(takeover) is takeover
+
+
+@pytest.mark.parametrize("mode", ["legacy", "modern"])
+@pytest.mark.parametrize("scheme", ["https", "http", "wss", "ws"])
+async def test_what_a_proxy_says_of_the_scheme_is_understood(hub: WebSocketHub, mode: Any, scheme: str) -> None:
+    """Proxies speak of http and https, and ASGI of ws and wss."""
+    seen: list[str] = []
+    app = make_app(read_everything, hub)
+
+    @app.before_websocket
+    async def note() -> None:
+        seen.append(websocket.scheme)
+
+    headers = {"X-Forwarded-Proto": scheme, "Forwarded": f"proto={scheme}"}
+    async with connect(ProxyFixMiddleware(app, mode=mode), token="ann", headers=headers) as client:  # type: ignore[arg-type]
+        await assert_open(client)
+
+    assert seen == ["wss" if scheme in {"https", "wss"} else "ws"]
+
+
+@pytest.mark.parametrize("where", ["path", "path with variable parts"])
+async def test_behind_middleware_quarts_pump_rests_too(hub: WebSocketHub, where: str) -> None:
+    """Nobody asks for an event but the hub, which asks after it has accepted."""
+    app = QuartTrio(__name__)
+    app.register_blueprint(
+        make_websocket_blueprint(
+            forever,
+            hub=hub,
+            bearer_resolver=token_is_the_user,
+            settings=make_settings(WS_TRANSPORT="asgi", WS_REJECT_WITH_HTTP=True),
+            path="/ws" if where == "path" else "/<room>",
+        )
+    )
+    app.asgi_app = ProxyFixMiddleware(app.asgi_app)  # type: ignore[method-assign]
+    server = FakeServer(CONNECT)
+
+    await serve(app, websocket_scope(token="bad"), server.receive, server.send)
+
+    assert server.sent[0]["status"] == 401
+    assert server.asked == 0
+
+
+@pytest.mark.parametrize("pump", [False, True])
+@pytest.mark.parametrize("use", [lambda: websocket.accept(), lambda: websocket.send("too early")])
+async def test_a_hook_that_accepts_is_told_that_the_hub_does(
+    hub: WebSocketHub, caplog: pytest.LogCaptureFixture, use: Callable[[], Awaitable[object]], pump: bool
+) -> None:
+    app = make_app(forever, hub)
+    app.config["SERVER_NAME"] = "localhost" if pump else None
+
+    @app.before_websocket
+    async def accept() -> None:
+        await use()
+
+    server = FakeServer(CONNECT, leaves_after="websocket.close")
+    await serve(app, websocket_scope(), server.receive, server.send)
+
+    assert server.sent[0]["type"] == "websocket.accept"
+    assert server.sent[-1]["type"] == "websocket.close"
+    assert "a before_websocket hook must leave that to the hub" in caplog.text
+
+
+async def test_a_hook_that_receives_on_the_hubs_route_is_told_so(
+    hub: WebSocketHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(forever, hub)
+
+    @app.before_websocket
+    async def receive() -> None:
+        await websocket.receive()
+
+    server = FakeServer(CONNECT)
+    with trio.fail_after(5):
+        await serve(app, websocket_scope(), server.receive, server.send)
+
+    assert "RuntimeError: this socket belongs to the hub: use the handler's ws, not quart.websocket" in caplog.text
 
 
 # Servers without Trio
@@ -288,7 +369,7 @@ def run_on_asyncio(serving: Coroutine[Any, Any, None]) -> None:
 
 def test_without_trio_the_app_fails_at_start_and_says_what_to_run() -> None:
     app = QuartTrio(__name__)
-    install(app, "/ws")
+    install(app)
     sent: list[Event] = []
 
     async def receive() -> Event:
@@ -306,7 +387,7 @@ def test_without_trio_the_app_fails_at_start_and_says_what_to_run() -> None:
 
 def test_without_trio_a_socket_is_refused_with_what_to_run() -> None:
     app = QuartTrio(__name__)
-    install(app, "/ws")
+    install(app)
 
     async def unused(*_: object) -> Any:
         raise AssertionError
@@ -317,7 +398,7 @@ def test_without_trio_a_socket_is_refused_with_what_to_run() -> None:
 
 async def test_with_trio_the_app_starts_as_ever() -> None:
     app = QuartTrio(__name__)
-    install(app, "/ws")
+    install(app)
     served: list[str] = []
 
     @app.before_serving

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from hypercorn.config import Config
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.utils import wrap_app
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from quart_wshub.transport.hypercorn.server import HubTCPServer
 from tests.unit.memory import forever, make_app
+from tests.unit.socket_peers import tls_pair
+from tests.unit.transport.hypercorn.serving import KEEP_ALIVE, REQUEST, App, make_server, served
 from tests.unit.transport.hypercorn.test_request import request as handshake
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
     from quart_wshub import WebSocketHub
-
-    App = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
-
-REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-KEEP_ALIVE, READ_TIMEOUT = 5, 60
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 BODY = {"type": "http.response.body", "body": b"ok"}
@@ -58,48 +48,6 @@ async def respond_in_a_second(scope: Any, receive: Any, send: Any) -> None:
             pass
         return
     await respond(scope, receive, send)
-
-
-class Connection:
-    """A connection of the server's, from the client's end."""
-
-    server: HubTCPServer
-
-    def __init__(self, client: trio.SocketStream, stream: trio.SocketStream) -> None:
-        self.client = client
-        self.stream = stream
-        self.context = WorkerContext(max_requests=100)
-        self.ended_after: float | None = None
-
-    async def ask(self, request: bytes = REQUEST) -> bytes:
-        await self.client.send_all(request)
-        answer = b""
-        while not answer.endswith(b"ok") and (more := await self.client.receive_some()):
-            answer += more
-        return answer
-
-
-@asynccontextmanager
-async def served(app: App) -> AsyncIterator[Connection]:
-    """Leaving the block ends the server, but not before a minute has gone."""
-    ours, theirs = trio.socket.socketpair()
-    connection = Connection(trio.SocketStream(ours), trio.SocketStream(theirs))
-    config = Config()
-    config.keep_alive_timeout, config.read_timeout = KEEP_ALIVE, READ_TIMEOUT
-    connection.server = HubTCPServer(wrap_app(app, 0, "asgi"), config, connection.context, {}, connection.stream)
-
-    async def serve() -> None:
-        started = trio.current_time()
-        await connection.server.run()
-        connection.ended_after = trio.current_time() - started
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve)
-        await wait_all_tasks_blocked()
-        yield connection
-        await trio.sleep(2 * READ_TIMEOUT)
-        nursery.cancel_scope.cancel()
-    connection.client.socket.close()
 
 
 async def test_a_client_that_says_nothing_is_let_go(autojump_clock: MockClock) -> None:
@@ -150,7 +98,7 @@ async def test_a_response_that_nobody_takes_ends_the_connection_in_silence(
         raise error
 
     async with served(respond) as connection:
-        connection.stream.send_all = fail  # type: ignore[method-assign]
+        connection.server.stream.send_all = fail  # type: ignore[method-assign]
         await connection.client.send_all(REQUEST)
     assert connection.ended_after is not None
     assert caplog.text + capfd.readouterr().err == ""
@@ -164,4 +112,12 @@ async def test_a_direct_handshake_is_one_request_of_those_a_worker_serves(
         await connection.client.send_all(handshake(b"GET /ws?token=%s HTTP/1.1" % token.encode()))
         answer = await connection.client.receive_some()
         assert answer.startswith(b"HTTP/1.1 %d " % status)
-        assert connection.context.requests == 1
+        assert connection.server.context.requests == 1
+
+
+async def test_to_abort_closes_the_socket_below_tls() -> None:
+    async with tls_pair() as wire:
+        server = make_server(respond, wire.server)
+        server.abort()
+        server.abort()
+        assert server.socket.fileno() == -1
