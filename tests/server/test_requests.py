@@ -67,6 +67,7 @@ def test_an_error_is_told_to_who_asked(desk: Desk) -> None:
     assert outcome.result(10) == "RequestFailedError: the client answered with an error: 'denied': 'no'"
 
 
+@pytest.mark.both_transports
 def test_a_client_that_leaves_ends_the_wait(server: Server, desk: Desk) -> None:
     outcome = desk.ask()
     recv_json(desk.client)
