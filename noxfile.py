@@ -134,15 +134,23 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Make a section of CHANGELOG.md of the news; `-- --draft` only shows it."""
+    session.install("towncrier>=24.8")
+    session.run("towncrier", "build", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def build(session: nox.Session) -> None:
-    """Build sdist and wheel into dist/, then import the wheel away from the checkout."""
-    session.install("build")
+    """Build sdist and wheel into dist/, check them, then import the wheel away from the checkout."""
+    session.install("build", "twine")
     dist = Path("dist").resolve()
     for old in dist.glob("quart_wshub-*"):
         old.unlink()
     session.run("python", "-m", "build", "--outdir", str(dist))
-    (wheel,) = dist.glob("*.whl")
+    session.run("twine", "check", "--strict", *map(str, dist.glob("quart_wshub-*")))
+    (wheel,) = dist.glob("quart_wshub-*.whl")
     session.install(str(wheel))
     session.chdir(session.create_tmp())
     session.run("python", "-c", CHECK_INSTALLED)
