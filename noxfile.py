@@ -39,6 +39,14 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
 
+@nox.session(python=RUNNING)
+def quick(session: nox.Session) -> None:
+    """Check style, imports and units within a minute: what to run while working. Arguments go to pytest."""
+    session.install("-e", ".", *group("lint"), *group("test"))
+    check_style(session)
+    session.run("pytest", "-q", "-n", "2", *(session.posargs or ("tests/unit", "tests/test_architecture.py")))
+
+
 DEMO_ADDRESS = "127.0.0.1:8000"
 DEMO_OPERATOR_KEY = "demo"
 
@@ -101,18 +109,22 @@ def lowest(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types: ours strictly, and that all public ones are complete."""
-    session.install("-e", ".", "nox", *group("test"), *group("types"))
+    session.install("-e", ".", *group("test"), *group("types"))
     session.run("mypy", *session.posargs)
     session.run("pyright", "--verifytypes", "quart_wshub", "--ignoreexternal")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting; `-- --fix` repairs what can be repaired."""
+    """Check style, formatting and who imports whom; `-- --fix` repairs what can be repaired."""
     session.install(*group("lint"))
-    fix = "--fix" in session.posargs
+    check_style(session, fix="--fix" in session.posargs)
+
+
+def check_style(session: nox.Session, *, fix: bool = False) -> None:
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--check"]))
+    session.run("lint-imports", "--no-cache")
 
 
 @nox.session
@@ -122,15 +134,23 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Make a section of CHANGELOG.md of the news; `-- --draft` only shows it."""
+    session.install("towncrier>=24.8")
+    session.run("towncrier", "build", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def build(session: nox.Session) -> None:
-    """Build sdist and wheel into dist/, then import the wheel away from the checkout."""
-    session.install("build")
+    """Build sdist and wheel into dist/, check them, then import the wheel away from the checkout."""
+    session.install("build", "twine")
     dist = Path("dist").resolve()
     for old in dist.glob("quart_wshub-*"):
         old.unlink()
     session.run("python", "-m", "build", "--outdir", str(dist))
-    (wheel,) = dist.glob("*.whl")
+    session.run("twine", "check", "--strict", *map(str, dist.glob("quart_wshub-*")))
+    (wheel,) = dist.glob("quart_wshub-*.whl")
     session.install(str(wheel))
     session.chdir(session.create_tmp())
     session.run("python", "-c", CHECK_INSTALLED)

@@ -1,4 +1,6 @@
-"""After every test over a server: nothing of it is left in the process, and nothing unexpected in the log."""
+"""The servers' transport; and after every test over a server, nothing of it is left in the process, and nothing
+unexpected in the log.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,23 @@ if TYPE_CHECKING:
 UNEXPECTED = ("Traceback", "Error in ASGI Framework", "internal error")
 
 
-@pytest.fixture(scope="session", params=["auto", "asgi"])
-def shared_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with run_server(env={"WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_TRANSPORT": request.param}) as server:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Servers have the `transport` "auto", and those of tests marked `both_transports` "asgi" as well."""
+    if "transport" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker("both_transports") is not None
+        transports = ["auto", "asgi"] if marked else [pytest.param("auto", id=pytest.HIDDEN_PARAM)]
+        metafunc.parametrize("transport", transports, scope="session")
+
+
+@pytest.fixture(scope="session")
+def shared_server(transport: str) -> Iterator[Server]:
+    with run_server(env={"WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_TRANSPORT": transport}) as server:
         yield server
 
 
 @pytest.fixture
 def server(shared_server: Server) -> Server:
-    """The main app over each transport; a module that needs other settings has a fixture of the same name."""
+    """The main app; a module that needs other settings has a fixture of the same name."""
     return shared_server
 
 

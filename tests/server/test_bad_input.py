@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tests.harness.server import Server
 
 
+pytestmark = pytest.mark.both_transports
+
+
 @pytest.fixture(autouse=True)
 def bystander(server: Server) -> Iterator[ClientConnection]:
     """A well-behaved client that must not notice anything; and what is logged is one line at most."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tests.harness.server import Server
 
 
+pytestmark = pytest.mark.both_transports
+
+
 def records(server: Server, key: str) -> list[str]:
     recorded: list[str] = get(server, "/records").json().get(key, [])
     return recorded

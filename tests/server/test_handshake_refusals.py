@@ -15,25 +15,29 @@ from tests.harness.server import Server, run_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.both_transports
+
 ORIGIN = "https://app.example.com"
 
 
 @pytest.fixture(scope="module")
-def strict_server() -> Iterator[Server]:
+def strict_server(transport: str) -> Iterator[Server]:
     settings = {
         "WS_AUTH_TIMEOUT_SECONDS": "0.3",
         "WS_ALLOWED_ORIGINS": f"{ORIGIN}, http://localhost:3000",
         "WS_MAX_CONNECTIONS": "3",
         "WS_ALLOW_QUERY_TOKEN": "false",
         "WS_CLOSE_TIMEOUT_SECONDS": "1",
+        "WS_TRANSPORT": transport,
     }
     with run_server(env=settings) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def http_server() -> Iterator[Server]:
-    with run_server(env={"WS_REJECT_WITH_HTTP": "true", "WS_AUTH_TIMEOUT_SECONDS": "0.3"}) as server:
+def http_server(transport: str) -> Iterator[Server]:
+    settings = {"WS_REJECT_WITH_HTTP": "true", "WS_AUTH_TIMEOUT_SECONDS": "0.3", "WS_TRANSPORT": transport}
+    with run_server(env=settings) as server:
         yield server
 
 

@@ -34,6 +34,7 @@ def test_the_authorization_scheme_is_case_insensitive(server: Server, scheme: st
     assert user_of(server, token=None, headers={"Authorization": f"{scheme} bob"}) == "bob"
 
 
+@pytest.mark.both_transports
 def test_a_token_in_the_subprotocols_is_taken_and_only_bearer_is_echoed(server: Server) -> None:
     with connect(server, "/show", token=None, subprotocols=["bearer", "carol"]) as client:
         assert recv_json(client)["user_id"] == "carol"
@@ -76,6 +77,7 @@ def test_another_authorization_scheme_is_no_token(server: Server) -> None:
     assert user_of(server, token="alice", headers={"Authorization": "Basic Zm9v"}) == "alice"
 
 
+@pytest.mark.both_transports
 @pytest.mark.parametrize(
     ("token", "reason"),
     [
@@ -92,6 +94,7 @@ def test_without_a_good_token_the_socket_is_accepted_and_then_closed_with_4401(
         assert closed_with(client) == (4401, reason)
 
 
+@pytest.mark.both_transports
 def test_the_refusal_is_the_first_and_only_frame(server: Server) -> None:
     with raw_client(server, "/show?token=bad") as client:
         answer = client.read_frame()
@@ -100,12 +103,14 @@ def test_the_refusal_is_the_first_and_only_frame(server: Server) -> None:
         assert client.read_to_end()
 
 
+@pytest.mark.both_transports
 def test_a_refused_browser_gets_its_subprotocol_or_it_would_see_no_code(server: Server) -> None:
     with connect(server, "/show", token=None, subprotocols=["bearer", "bad"], hello=True) as client:
         assert client.subprotocol == "bearer"
         assert closed_with(client)[0] == 4401
 
 
+@pytest.mark.both_transports
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [
@@ -121,6 +126,7 @@ def test_the_app_may_choose_another_offered_subprotocol(server: Server, offered:
         assert recv_json(client)["subprotocol"] == chosen
 
 
+@pytest.mark.both_transports
 def test_without_an_offer_that_is_known_no_subprotocol_is_echoed(server: Server) -> None:
     with connect(server, "/show", subprotocols=["unheard.of"]) as client:
         assert client.subprotocol is None
@@ -148,6 +154,7 @@ def test_a_socket_whose_token_expires_is_closed_with_4401(server: Server) -> Non
         assert closed_with(client) == (4401, "token expired")
 
 
+@pytest.mark.both_transports
 def test_the_handshake_a_handler_sees_holds_no_token(server: Server) -> None:
     headers = {"Authorization": "Bearer hidden.in-header", "Referer": "http://example/?token=hidden.in-referer"}
     with connect(
@@ -165,6 +172,7 @@ def test_the_handshake_a_handler_sees_holds_no_token(server: Server) -> None:
         assert '"room":"42"' in message
 
 
+@pytest.mark.both_transports
 def test_text_frames_may_follow_the_upgrade_at_once(server: Server) -> None:
     with raw_client(server, "/echo?token=alice") as client:
         client.send_frame(TEXT, b"early")

@@ -36,7 +36,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def busy_server() -> Iterator[Server]:
-    with run_server(env={"WS_HEARTBEAT_SECONDS": "0.05", "WS_HEARTBEAT_TIMEOUT_SECONDS": str(BUSY_TIMEOUT)}) as server:
+    settings = {
+        "WS_HEARTBEAT_SECONDS": "0.05",
+        "WS_HEARTBEAT_TIMEOUT_SECONDS": str(BUSY_TIMEOUT),
+        "WS_CLOSE_TIMEOUT_SECONDS": "0.5",
+    }
+    with run_server(env=settings) as server:
         yield server
 
 

@@ -14,6 +14,8 @@ from tests.harness.server import Server, run_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.both_transports
+
 LIMIT = 1000
 
 
@@ -21,9 +23,9 @@ def kind_and_length(message: str | bytes) -> str:
     return f"{type(message).__name__}-{len(message)}"
 
 
-@pytest.fixture(scope="module", params=["auto", "asgi"])
-def small_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    settings = {"WS_MAX_MESSAGE_BYTES": str(LIMIT), "WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_TRANSPORT": request.param}
+@pytest.fixture(scope="module")
+def small_server(transport: str) -> Iterator[Server]:
+    settings = {"WS_MAX_MESSAGE_BYTES": str(LIMIT), "WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_TRANSPORT": transport}
     with run_server(env=settings) as server:
         yield server
 

@@ -21,9 +21,9 @@ APP = "tests.server.apps.router:app"
 SETTINGS = {"WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_MAX_CONNECTIONS_PER_USER": "1"}
 
 
-@pytest.fixture(scope="module", params=["auto", "asgi"])
-def router_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with run_server(APP, env={**SETTINGS, "WS_TRANSPORT": request.param}) as server:
+@pytest.fixture(scope="module")
+def router_server(transport: str) -> Iterator[Server]:
+    with run_server(APP, env={**SETTINGS, "WS_TRANSPORT": transport}) as server:
         yield server
 
 
@@ -42,6 +42,7 @@ def notes_of(server: Server, user: str, *, count: int) -> list[Any]:
     return poll(read, until=lambda found: len(found) >= count, timeout=5, what=f"{count} notes")
 
 
+@pytest.mark.both_transports
 def test_what_was_sent_before_the_client_left_is_handled_and_then_the_hook_runs(server: Server) -> None:
     texts = [str(number) for number in range(20)]
     with connect(server, token="leaver") as client:
@@ -55,6 +56,7 @@ def test_what_was_sent_before_the_client_left_is_handled_and_then_the_hook_runs(
         assert left["left"] == 4123
 
 
+@pytest.mark.both_transports
 def test_a_client_that_vanishes(server: Server) -> None:
     with connect(server, token="vanisher") as client:
         client.send('{"type": "wait"}')

@@ -42,7 +42,7 @@ def test_a_bad_setting_fails_at_start_and_is_named(name: str, value: str) -> Non
 
 
 @pytest.mark.wall_time
-@pytest.mark.parametrize("transport", ["auto", "asgi"])
+@pytest.mark.both_transports
 class TestSigterm:
     GRACE = ("--graceful-timeout", "1")
 

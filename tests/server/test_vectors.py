@@ -1,4 +1,4 @@
-"""The wire vectors, against a real server over both transports: these bytes in, exactly these envelopes out."""
+"""The wire vectors, against a real server: these bytes in, exactly these envelopes out."""
 
 from __future__ import annotations
 
@@ -35,16 +35,10 @@ PLACEHOLDERS: dict[str, Any] = {"<uuid>": UUID, "<datetime>": datetime.fromisofo
 PLACEHOLDER_TYPES: dict[str, Any] = {"<number>": (int, float)}
 
 
-@pytest.fixture(scope="module", params=["auto", "asgi"])
-def vector_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    settings = {"WS_TRANSPORT": request.param, "WS_CLOSE_TIMEOUT_SECONDS": "1"}
-    with run_server("tests.server.apps.vectors:app", env=settings) as server:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with run_server("tests.server.apps.vectors:app", env={"WS_CLOSE_TIMEOUT_SECONDS": "1"}) as server:
         yield server
-
-
-@pytest.fixture
-def server(vector_server: Server) -> Server:
-    return vector_server
 
 
 def matches(expected: Any, got: Any) -> bool:
