@@ -6,6 +6,7 @@ upstream does today; when one of those assertions fails, upstream has changed, a
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.harness.server import ROOT, Server, run_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+QUART_TRIO = tuple(int(part) for part in version("quart-trio").split(".")[:2])
 BARE, OURS = "tests.server.apps.twins:bare", "tests.server.apps.twins:ours"
 PLAIN = {"WS_TRANSPORT": "asgi"}  # or the hub, being imported, would have its own class in hypercorn's place
 LIMIT = 1000
@@ -52,12 +54,16 @@ def test_2_sending_to_a_peer_that_left_does_not_freeze_the_event_loop(ours: Serv
         with raw_client(server, "/flood?token=x") as client:
             client.read_frame()
 
+    def flood_until_it_freezes(server: Server) -> None:
+        for _ in range(100):  # with Quart-Trio 0.13 it is a matter of timing
+            flood_and_leave(server)
+            get(server, "/introspect", timeout=1)
+
     with leaves_nothing_behind(ours):
         flood_and_leave(ours)
     with run_server(BARE, env=PLAIN) as bare:
-        flood_and_leave(bare)
         with pytest.raises(TimeoutError):
-            poll(lambda: get(bare, "/introspect", timeout=1), until=lambda _: False)
+            flood_until_it_freezes(bare)
         bare.kill()
 
 
@@ -76,9 +82,12 @@ def test_4_a_handler_that_does_not_read_still_notices_pings_and_the_end(ours: Se
         assert pong_comes(ours, timeout=5)
 
     before = footprint(bare)
-    assert not pong_comes(bare, timeout=0.5)
-    with pytest.raises(AssertionError, match="not within"):
-        poll(lambda: footprint(bare), until=lambda now: now.tasks <= before.tasks, timeout=0.5)
+    if QUART_TRIO >= (0, 13):  # what is not read is kept, without limit
+        assert pong_comes(bare, timeout=5)
+    else:
+        assert not pong_comes(bare, timeout=0.5)
+        with pytest.raises(AssertionError, match="not within"):
+            poll(lambda: footprint(bare), until=lambda now: now.tasks <= before.tasks, timeout=0.5)
 
 
 def test_6_an_empty_binary_message_is_bytes(ours: Server, bare: Server) -> None:
@@ -225,6 +234,10 @@ def test_21_a_root_path_matches_at_the_start_only() -> None:
         with connect(ours, "/pfx/show", hello=True):
             pass
         assert refused(ours, "/x/pfx/show").status_code == 404
-    with run_server(BARE, env=PLAIN, args=mounted) as bare, connect(bare, "/x/pfx/show", hello=True) as client:
-        client.send("reached")
-        assert client.recv(5) == "'reached'"
+    with run_server(BARE, env=PLAIN, args=mounted) as bare:
+        if QUART_TRIO >= (0, 13):
+            assert refused(bare, "/x/pfx/show").status_code == 404
+        else:
+            with connect(bare, "/x/pfx/show", hello=True) as client:
+                client.send("reached")
+                assert client.recv(5) == "'reached'"

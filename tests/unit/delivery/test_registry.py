@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from quart_wshub.delivery.registry import Registry
-from quart_wshub.protocol.frame import Frame
+
+if TYPE_CHECKING:
+    from quart_wshub.protocol.frame import Frame
 
 USERS = st.sampled_from(["ann", "bob", 3])
 TOPICS = st.sampled_from(["news", "chat:1", "chat:2"])

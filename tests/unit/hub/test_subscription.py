@@ -21,7 +21,7 @@ from tests.unit.memory import make_app, make_settings
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from quart_wshub import WebSocket
+    from quart_wshub import WebSocket, WebSocketConnection
 
 
 async def test_the_membership_lasts_as_long_as_the_block() -> None:

@@ -18,7 +18,6 @@ from quart_wshub import (
     InvalidTopicError,
     TopicLimitError,
     UsageError,
-    WebSocketConnection,
     WebSocketHub,
     WSEnvelope,
 )
@@ -29,6 +28,8 @@ from tests.unit.memory import make_settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from quart_wshub.connection.session import Session
 
 NEWS = WSEnvelope(type="news")
 
