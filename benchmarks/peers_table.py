@@ -61,7 +61,9 @@ def _python(module: str) -> tuple[str, ...]:
 
 
 _HYPERCORN = ("-m", "hypercorn", "-k", "trio", "-w", "{workers}", "-b", "127.0.0.1:{port}")
-_WSHUB = (sys.executable, *_HYPERCORN, "benchmarks.peers.wshub_app:app")
+_WSHUB = (sys.executable, *_HYPERCORN, "benchmarks.peers.wshub_app:make_app()")
+_WSHUB_ROOM = (sys.executable, *_HYPERCORN, "benchmarks.peers.wshub_app:make_app('/<room>')")
+_WSHUB_WRAPPED = (sys.executable, *_HYPERCORN, "benchmarks.peers.wshub_app:copying_the_scope(make_app())")
 _WSHUB_ROUTER = (sys.executable, *_HYPERCORN, "benchmarks.peers.wshub_router_app:app")
 _WSHUB_MODULES = ("quart_wshub", "hypercorn", "quart_trio")
 _NODES = frozenset({"latency", "throughput", "workers"})
@@ -72,6 +74,8 @@ PEERS = {
         Peer("wshub", "this project", _WSHUB, _WSHUB_MODULES, redis=True),
         Peer("wshub-memory", "this project, no broker", _WSHUB, _WSHUB_MODULES, only=frozenset({"throughput"})),
         Peer("wshub-router", "this, MessageRouter", _WSHUB_ROUTER, _WSHUB_MODULES, only=frozenset({"inbound"})),
+        Peer("wshub-room", "this, variable path", _WSHUB_ROOM, _WSHUB_MODULES, only=frozenset({"handshakes"})),
+        Peer("wshub-wrapped", "this, in middleware", _WSHUB_WRAPPED, _WSHUB_MODULES, only=frozenset({"handshakes"})),
         Peer("tempest", "tempest-fastapi-sdk", _python("tempest_app"), ("tempest_fastapi_sdk", "uvicorn", "uvloop")),
         Peer("websockets", "websockets.broadcast", _python("websockets_app"), ("websockets", "uvloop")),
         Peer("picows", "picows", _python("picows_app"), ("picows", "uvloop")),

@@ -95,7 +95,19 @@ async def handler(ws: Any, connection: WebSocketConnection, hub: WebSocketHub) -
                 await ws.send_envelope(WSEnvelope(type="bench.stalled", data=stall))
 
 
-app = QuartTrio(__name__)
-app.register_blueprint(
-    make_websocket_blueprint(handler, hub=hub, bearer_resolver=bearer_resolver, settings=settings, path="/ws")
-)
+def make_app(path: str = "/ws") -> QuartTrio:
+    """The peer, at a path that may have variable parts."""
+    app = QuartTrio(__name__)
+    app.register_blueprint(
+        make_websocket_blueprint(handler, hub=hub, bearer_resolver=bearer_resolver, settings=settings, path=path)
+    )
+    return app
+
+
+def copying_the_scope(app: Any) -> Any:
+    """Around an app: middleware of the usual kind, which gives it a copy of the scope."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        await app(dict(scope), receive, send)
+
+    return wrapped
