@@ -13,12 +13,12 @@ from quart_wshub.protocol.exception_groups import leaves
 if TYPE_CHECKING:
     from quart_wshub.connection.session import Session
 
-__all__ = ["log_failure", "verdict"]
+__all__ = ["close_code_for", "log_failure"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
 
-def verdict(error: BaseException) -> CloseCode:
+def close_code_for(error: BaseException) -> CloseCode:
     """The close code for what left a handler: the peer's own where only the peer is to blame, else 1011.
 
     `WebSocketDisconnect` is the normal end of a handler that did not expect the peer to leave, and so is

@@ -18,7 +18,7 @@ from quart_wshub.connection.ending import Ending, EndingKind
 from quart_wshub.connection.inbox import Inbox
 from quart_wshub.connection.memberships import Memberships
 from quart_wshub.connection.outbox import Outbox
-from quart_wshub.connection.pacing import Pacer
+from quart_wshub.connection.pacer import Pacer
 from quart_wshub.connection.requests import MARK, Requests, check_timeout, no_reply
 from quart_wshub.connection.statistics import ConnectionStatistics
 from quart_wshub.protocol.close_codes import CloseCode
@@ -198,7 +198,7 @@ class Session:
         Raises:
             WebSocketDisconnect: the socket is closed.
         """
-        await self._pacer.before()
+        await self._pacer.checkpoint()
         if not self._post(frame):
             await self.outbox.put(frame)
         self._messages_sent += 1

@@ -12,7 +12,7 @@ import trio
 from pydantic import ValidationError
 
 from quart_wshub.connection.ending import EndingKind
-from quart_wshub.connection.failures import log_failure, verdict
+from quart_wshub.connection.failures import close_code_for, log_failure
 from quart_wshub.connection.websocket_connection import session_of
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.messages.error_answers import answer_to, internal_error, only_leaf
@@ -103,7 +103,7 @@ class Dispatcher:
         try:
             await self._serve()
         except Exception as error:
-            self._close(verdict(error))
+            self._close(close_code_for(error))
             raise
         finally:
             # Where it was not the connection's end that cancelled this, it is the server's.
@@ -244,7 +244,7 @@ class Dispatcher:
         return answer
 
     def _end_as_a_plain_handler_would(self, error: Exception) -> None:
-        code = verdict(error)
+        code = close_code_for(error)
         log_failure(self._session, error, code)
         self._close(code)
 

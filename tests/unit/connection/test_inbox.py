@@ -9,7 +9,7 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from quart_wshub.connection.inbox import MAX_BYTES, MESSAGE_OVERHEAD_BYTES, Inbox
-from quart_wshub.connection.pacing import YIELD_EVERY
+from quart_wshub.connection.pacer import YIELD_EVERY
 from quart_wshub.protocol.errors import WebSocketDisconnect
 
 

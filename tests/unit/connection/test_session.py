@@ -14,7 +14,7 @@ from trio.testing import MockClock, assert_checkpoints
 
 from quart_wshub import CloseCode, Identity, WebSocketDisconnect, WebSocketHub
 from quart_wshub.connection.ending import Ending, EndingKind
-from quart_wshub.connection.pacing import YIELD_EVERY
+from quart_wshub.connection.pacer import YIELD_EVERY
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.protocol.frame import Frame
 from tests.unit.fakes import FakeTransport, delivered, join, make_session, public, texts
