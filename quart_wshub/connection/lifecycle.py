@@ -168,12 +168,13 @@ class Lifecycle:
         try:
             await self._handle()
         except (Exception, BaseExceptionGroup) as error:
-            cancelled, failure = _split_cancelled(error)
+            # The rest is `Cancelled`, which belongs to Trio, or a request to exit.
+            failure, rest = error.split(Exception) if isinstance(error, BaseExceptionGroup) else (error, None)
             if failure is not None:
                 code = close_code_for(failure)
                 log_failure(self._session, failure, code)
-            if cancelled is not None:
-                raise cancelled from None
+            if rest is not None:
+                raise rest from None
         self._session.close(code)
         # Where the peer had left already, the siblings were waiting for nothing but this handler.
         self._nursery.cancel_scope.cancel()
@@ -286,10 +287,3 @@ class Lifecycle:
             await self._transport.close(ending.code, ending.reason)
         if closing.cancelled_caught:
             self._transport.abort()
-
-
-def _split_cancelled(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Part `Cancelled`, which belongs to Trio, from the rest of what left a handler, which must not vanish with it."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)
-    return None, error

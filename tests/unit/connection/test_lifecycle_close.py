@@ -526,13 +526,16 @@ async def test_a_transport_that_breaks_is_logged_and_closed_with_1011(
     assert str(connection.connection_id) in record.getMessage()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
-async def test_an_order_to_exit_goes_through_and_the_peer_is_told(hub: WebSocketHub, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(1), BaseExceptionGroup("", [ValueError(), KeyboardInterrupt()])]
+)
+async def test_a_request_to_exit_goes_through_and_the_peer_is_told(hub: WebSocketHub, error: BaseException) -> None:
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
         raise error
 
     transport = FakeTransport()
-    with pytest.RaisesGroup(type(error), flatten_subgroups=True):
+    expected = SystemExit if isinstance(error, SystemExit) else KeyboardInterrupt
+    with pytest.RaisesGroup(expected, flatten_subgroups=True):
         async with running(transport, hub, handler):
             pass
 
