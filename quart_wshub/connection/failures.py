@@ -1,4 +1,4 @@
-"""What an exception that left a handler means: which close code, and what is logged."""
+"""What follows from an exception that left a handler: the close code, and the log line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log: logging.Logger = logging.getLogger("quart_wshub")
 
 
 def close_code_for(error: BaseException) -> CloseCode:
-    """The close code for what left a handler: the peer's own where only the peer is to blame, else 1011.
+    """The close code for what left a handler: that of a `PeerError` where only the peer is to blame, else 1011.
 
     `WebSocketDisconnect` is the normal end of a handler that did not expect the peer to leave, and so is
-    `UnknownConnectionError`: a client asked a moment after it had left, and not a moment before.
+    `UnknownConnectionError`: another client left a moment before it was used.
     """
     codes = [code for leaf in leaves(error) if (code := _code(leaf)) is not None]
     if CloseCode.INTERNAL_ERROR in codes:
@@ -39,7 +39,7 @@ def _code(leaf: BaseException) -> CloseCode | None:
 
 
 def log_failure(session: Session, error: BaseException, code: CloseCode) -> None:
-    """Log once: with a traceback where the server is to blame, in one line where the peer is."""
+    """Log the failure: with a traceback where the server is to blame, in one line where the peer is."""
     who = (session.connection_id, session.user_id)
     if code is CloseCode.INTERNAL_ERROR:
         log.error("handler failed: connection=%s user=%r", *who, exc_info=error)

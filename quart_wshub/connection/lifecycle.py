@@ -43,8 +43,8 @@ __all__ = ["Lifecycle"]
 log: logging.Logger = logging.getLogger("quart_wshub")
 
 MAX_CLOSE_SECONDS = {EndingKind.CANCELLED: 0.5, EndingKind.OVERFLOWED: 1.0}
-"""Seconds for the closing handshake where that is less than `WS_CLOSE_TIMEOUT_SECONDS`: when the server will not wait,
-and when the peer has shown that it does not read."""
+"""Upper bounds for the closing handshake besides `WS_CLOSE_TIMEOUT_SECONDS`: the server will not wait, or the peer has
+shown that it does not read."""
 
 
 class Lifecycle:
@@ -52,7 +52,7 @@ class Lifecycle:
 
     Args:
         handle: calls the app's handler.
-        announce_expiry: whether the client is told before its token expires.
+        announce_expiry: whether `auth.expiring` is sent before the token expires.
         wall_clock: by which tokens expire.
     """
 
@@ -102,8 +102,10 @@ class Lifecycle:
         Cancellation closes the socket with 1012 and gives that half a second.
         """
         async with trio.open_nursery() as self._nursery:
-            for task in (self._receiver, self._ping, self._watchdog, self._handler):
-                self._nursery.start_soon(self._guard, task)
+            self._nursery.start_soon(self._guard, self._receiver)
+            self._nursery.start_soon(self._guard, self._ping)
+            self._nursery.start_soon(self._guard, self._watchdog)
+            self._nursery.start_soon(self._guard, self._handler)
             self._attach()
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
@@ -118,7 +120,7 @@ class Lifecycle:
         self._session.close(CloseCode.INTERNAL_ERROR)
 
     def _attach(self) -> None:
-        """Have the session start and stop what is needed only at times."""
+        """Have the session start the tasks that are needed only at times, and begin the close."""
         session = self._session
         session.on_refresh = self._watch_token
         self._watch_token()
@@ -160,7 +162,7 @@ class Lifecycle:
         while (deadline := self._silence_deadline()) > trio.current_time():  # noqa: ASYNC110 - each frame puts it off
             await trio.sleep_until(deadline)
         if self._token is not None:
-            self._token.look()  # where both are due, the expiry counts
+            self._token.check()  # where both are due, the expiry counts
         self._session.close(CloseCode.HEARTBEAT_TIMEOUT)
 
     async def _handler(self) -> None:
@@ -180,9 +182,9 @@ class Lifecycle:
         self._nursery.cancel_scope.cancel()
 
     def _watch_token(self) -> None:
-        """Start the token watch where there is an expiry; have it look again where it runs."""
+        """Start the token watch where there is an expiry, or tell it of the new identity."""
         if self._token is not None:
-            self._token.look_again()
+            self._token.identity_changed()
         elif self._session.identity.expires_at is not None:
             self._token = TokenWatch(self._session, notice=self._notice, wall_clock=self._wall_clock)
             self._nursery.start_soon(self._guard, self._token.run)
@@ -254,14 +256,14 @@ class Lifecycle:
             self._session.begin_close(CloseCode.TRY_AGAIN_LATER, "too slow", kind=EndingKind.OVERFLOWED)
             self._transport.abort()
         elif failure is not None:
-            # The receiver is about to find out too, with the true code, and may have messages to take before that.
+            # The receiver is about to notice too, with the true code, and may have messages to read before that.
             await trio.sleep(self._settings.WS_CLOSE_TIMEOUT_SECONDS)
             self._session.peer_left(failure)
 
     # The end
 
     def _begin_closing(self, session: Session) -> None:
-        """Stop what has to stop. Synchronous: called in the middle of whatever ended the connection."""
+        """Cancel what has to stop. Synchronous: called in the middle of `Session.begin_close`."""
         assert session.ending is not None
         kind = session.ending.kind
         now = trio.current_time()

@@ -1,30 +1,27 @@
-"""The `hub.subscription` blocks of one connection, and which memberships outlast them.
-
-Pure bookkeeping of one connection; it lives and dies with it, and is made with its first block.
-"""
+"""The `hub.subscription` blocks of one connection, and which subscriptions outlast them. Bookkeeping only."""
 
 from __future__ import annotations
 
-__all__ = ["Block", "Memberships"]
+__all__ = ["Memberships"]
 
 
 class Block:
-    """One membership that blocks rely on.
+    """The open blocks of one topic.
 
     Attributes:
-        blocks: how many are open.
-        outlasts: the membership was there before the blocks, or was asked for by itself meanwhile.
+        count: how many are open.
+        outlasts: the subscription was there before the blocks, or was made by `subscribe` meanwhile.
     """
 
-    __slots__ = ("blocks", "outlasts")
+    __slots__ = ("count", "outlasts")
 
     def __init__(self, *, outlasts: bool) -> None:
-        self.blocks: int = 0
+        self.count: int = 0
         self.outlasts: bool = outlasts
 
 
 class Memberships:
-    """By topic."""
+    """The open blocks of one connection, by topic."""
 
     __slots__ = ("_by_topic",)
 
@@ -32,31 +29,27 @@ class Memberships:
         self._by_topic: dict[str, Block] = {}
 
     def __len__(self) -> int:
-        """Topics with open blocks."""
         return len(self._by_topic)
 
-    def enter(self, topic: str, *, was_member: bool) -> Block:
-        """A block begins; give what this returns to `leave` at its end."""
-        block = self._by_topic.get(topic)
-        if block is None:
-            block = self._by_topic[topic] = Block(outlasts=was_member)
-        block.blocks += 1
+    def enter(self, topic: str, *, was_subscribed: bool) -> Block:
+        """Enter a block; give what this returns to `leave` at its end."""
+        block = self._by_topic.setdefault(topic, Block(outlasts=was_subscribed))
+        block.count += 1
         return block
 
     def leave(self, topic: str, block: Block) -> bool:
-        """A block ends. Says whether the membership ends with it."""
-        block.blocks -= 1
-        if block.blocks or self._by_topic.get(topic) is not block:
+        """Leave a block. Returns whether the subscription ends with it."""
+        block.count -= 1
+        if block.count or self._by_topic.get(topic) is not block:
             return False
         del self._by_topic[topic]
         return not block.outlasts
 
     def subscribed(self, topic: str) -> None:
-        """The membership was asked for by itself: it outlasts the blocks."""
-        block = self._by_topic.get(topic)
-        if block is not None:
-            block.outlasts = True
+        """After `subscribe` the subscription outlasts the blocks."""
+        if topic in self._by_topic:
+            self._by_topic[topic].outlasts = True
 
     def unsubscribed(self, topic: str) -> None:
-        """The membership was ended by itself: the blocks have nothing left to end."""
+        """After `unsubscribe` the blocks have nothing left to end."""
         self._by_topic.pop(topic, None)

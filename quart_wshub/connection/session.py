@@ -1,6 +1,6 @@
-"""`Session`: one connection as the rest of the library uses it. It owns no task; `lifecycle` runs it.
+"""`Session`: one connection as the rest of the library uses it. It owns no task; `Lifecycle` runs it.
 
-Apps see the `WebSocketConnection` and the `WebSocket` over it.
+Apps get a `WebSocketConnection` and a `WebSocket` that wrap it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["Session"]
 
 
 BURST_SECONDS = 50e-6
-"""A handler that sends faster than this is not written for one by one: the rest of its burst goes out in one piece."""
+"""Messages of a handler that sends faster than this are not written one by one: the rest of the burst is one write."""
 
 
 class Session:
@@ -48,13 +48,13 @@ class Session:
 
     Attributes:
         connection_id: identifies this socket; the client knows it from `hello`.
-        identity: who authenticated, until when, and what else the token said.
+        identity: who authenticated, until when, and with which claims.
         connected_at: when the connection was made, in UTC.
-        ending: how it ends; `None` while it does not.
-        last_seen: Trio time at which the peer last proved that it lives.
+        ending: how it closes; `None` while it is open.
+        last_seen: Trio time at which something last arrived from the peer.
         on_closing: called in the middle of `begin_close`, with this session.
         on_refresh: called when there is a newer identity.
-        requests: what the server asked this client; `None` while there is nothing.
+        requests: the server's requests to this client; `None` while there are none.
         memberships: the `membership` blocks; `None` before the first.
     """
 
@@ -135,7 +135,7 @@ class Session:
             raise WebSocketDisconnect(self.ending.code, self.ending.reason)
 
     def statistics(self) -> ConnectionStatistics:
-        """What went through this connection and what waits."""
+        """A snapshot of this connection's counters and queues."""
         return ConnectionStatistics(
             messages_received=self._messages_received,
             bytes_received=self._bytes_received,
@@ -147,42 +147,42 @@ class Session:
             round_trip_seconds=self._round_trip,
         )
 
-    # In
+    # Receiving
 
     def received(self, messages: Sequence[str | bytes]) -> None:
-        """Note that the peer sent something, which proves that it lives."""
+        """Count what the peer sent, which also proves that it is alive."""
         self.last_seen = trio.current_time()
         self._messages_received += len(messages)
         self._bytes_received += sum(map(size_of, messages))
 
     def take(self, message: str | bytes) -> None:
-        """Give a message to whoever waits for it: a request of the server's to this client, else the handler."""
+        """Pass a message to the server's request that it answers, else to the handler's inbox."""
         if self.requests is None or not isinstance(message, str) or not self.requests.take(message):
             self.inbox.put(message)
 
     def ping_sent(self) -> None:
-        """Note when the heartbeat asked."""
+        """Start to measure the round trip of a heartbeat."""
         self._pinged_at = trio.current_time()
 
     def pong_received(self) -> None:
-        """Note when the peer answered; a pong nobody asked for says nothing of the round trip."""
+        """Measure the round trip; an unsolicited pong says nothing of it."""
         if self._pinged_at is not None:
             self._round_trip = trio.current_time() - self._pinged_at
             self._pinged_at = None
 
-    # Out
+    # Sending
 
     def offer(self, frame: Frame) -> bool:
-        """Queue a frame without waiting. Says whether it was accepted.
+        """Send or queue a frame without waiting. Returns whether it was accepted.
 
-        A peer so slow that its queue is full is closed with 1013, so that it costs neither the caller nor others.
+        A peer so slow that its queue is full is closed with 1013, so that it delays neither the caller nor others.
         """
         if self.ending is not None:
             return False
         try:
             rest = self._transport.try_send(frame) if self.outbox.idle else frame
         except WebSocketDisconnect:
-            return False  # the receiver is about to find out, and may have messages to take before that
+            return False  # the receiver is about to notice, and may have messages to read before that
         if rest is not None and not self.outbox.offer(rest):
             self.begin_close(CloseCode.TRY_AGAIN_LATER, kind=EndingKind.OVERFLOWED)
             return False
@@ -191,9 +191,9 @@ class Session:
         return True
 
     async def send(self, frame: Frame) -> None:
-        """Send a frame, or queue it, waiting for room: the handler's own sends are slowed down, unlike a fan-out.
+        """Send a frame, or queue it, waiting for room: backpressure for the handler's own sends, unlike a fan-out.
 
-        Every call can be cancelled; one that need not wait gives way to other tasks every 64th time.
+        Every call can be cancelled; one that need not wait yields to other tasks every 64th time.
 
         Raises:
             WebSocketDisconnect: the socket is closed.
@@ -207,7 +207,7 @@ class Session:
     def _post(self, frame: Frame) -> bool:
         """Send or queue a frame at once; `False` where others are queued before it."""
         self._raise_if_closed()
-        self._fan_out.serve_first(self)  # what this handler has published before
+        self._fan_out.serve_first(self)  # what was published before this
         if not self.outbox.idle:
             return False  # `put` leaves room for what cannot wait
         now = perf_counter()
@@ -219,14 +219,12 @@ class Session:
     async def request(self, envelope: WSEnvelope, timeout: float) -> WSEnvelope:
         """Send a copy of the envelope with a `request_id` of its own, and wait for the client's reply.
 
-        What `WebSocketHub.request` says of errors and cancellation holds here.
+        Errors and cancellation: see `WebSocketHub.request`.
         """
         check_timeout(timeout)
         request_id = f"{MARK}{token_hex(16)}"
         frame = Frame(envelope.model_copy(update={"request_id": request_id}).encode())
-        if self.requests is None:
-            self.requests = Requests()
-        requests = self.requests
+        requests = self.requests = self.requests or Requests()
         request = requests.begin(request_id, envelope.type)
         try:
             with trio.move_on_after(timeout):
@@ -267,17 +265,15 @@ class Session:
 
     @contextmanager
     def membership(self, topic: str) -> Iterator[None]:
-        """Subscribed for as long as the block lasts; see `WebSocketHub.subscription`.
+        """Subscribe for the length of the block; see `WebSocketHub.subscription`.
 
         Raises:
             TopicLimitError: as for `subscribe`.
         """
-        was_member = topic in self.topics
+        was_subscribed = topic in self.topics
         self._join(topic)
-        if self.memberships is None:
-            self.memberships = Memberships()
-        memberships = self.memberships
-        block = memberships.enter(topic, was_member=was_member)
+        memberships = self.memberships = self.memberships or Memberships()
+        block = memberships.enter(topic, was_subscribed=was_subscribed)
         try:
             yield
         finally:
@@ -296,15 +292,15 @@ class Session:
         self._fan_out.serve_first(self)  # what was published before this
         self._registry.unsubscribe(self, topic)
 
-    # The end
+    # Closing
 
     def begin_close(
         self, code: int, reason: str | None = None, *, kind: EndingKind, deadline: float = math.inf
     ) -> bool:
-        """Start to close, at once and without waiting; the connection's nursery does the rest.
+        """Begin to close without waiting; the connection's nursery does the rest. Returns whether this call began it.
 
-        Only the first call counts; says whether this was it. When it returns, the session is out of the registry.
-        `reason` defaults to the code's own.
+        Only the first call counts. When it returns, the session is out of the registry. `reason` defaults to the
+        code's own.
         """
         if self.ending is not None:
             return False
@@ -331,11 +327,11 @@ class Session:
         return True
 
     def close(self, code: int, reason: str | None = None) -> bool:
-        """Start to close because the server wants to; says whether this began it."""
+        """Begin to close because the server wants to. Returns whether this call began it."""
         return self.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED)
 
     def peer_left(self, gone: WebSocketDisconnect) -> bool:
-        """Start to close because the peer has gone."""
+        """Begin to close because the peer has gone."""
         return self.begin_close(gone.code, gone.reason, kind=EndingKind.PEER_LEFT)
 
     def __repr__(self) -> str:

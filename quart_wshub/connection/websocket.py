@@ -1,4 +1,4 @@
-"""`WebSocket`: the socket as a handler sees it."""
+"""`WebSocket`: the socket as a handler uses it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class WebSocket:
     async def receive(self) -> str | bytes:
         """The next message: text as `str`, binary as `bytes`, also when empty.
 
-        After the peer has gone this still gives every message it had sent, in order.
+        After the peer has gone this still returns every message it had sent, in order.
         """
         return await self._session.inbox.get()
 
@@ -131,7 +131,7 @@ class WebSocket:
         await self._session.send(Frame(message))
 
     async def send_json(self, obj: Any) -> None:
-        """Send an object as JSON text; UUIDs, datetimes, dataclasses and pydantic models are understood.
+        """Send an object as JSON text; UUIDs, datetimes, dataclasses and pydantic models are supported.
 
         Raises:
             pydantic_core.PydanticSerializationError: `obj` holds something that has no JSON form.
@@ -143,10 +143,10 @@ class WebSocket:
         await self._session.send(Frame(envelope.encode()))
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Close the socket, once what was sent before has gone out. A second call does nothing.
+        """Close the socket, after everything sent before. A second call does nothing.
 
-        The closing handshake goes on by itself; the handler may do its own cleanup for up to
-        `WS_CLOSE_TIMEOUT_SECONDS` and is cancelled then.
+        The closing handshake runs by itself; the handler may do its own cleanup for up to
+        `WS_CLOSE_TIMEOUT_SECONDS` and is then cancelled.
 
         Raises:
             ValueError: the code may not be sent (RFC 6455, section 7.4), or the reason is over 123 bytes.

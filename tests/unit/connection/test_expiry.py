@@ -19,7 +19,7 @@ from quart_wshub import (
     WebSocketHub,
     make_websocket_blueprint,
 )
-from quart_wshub.connection.expiry import LOOK_EVERY
+from quart_wshub.connection.expiry import RECHECK_SECONDS
 from quart_wshub.connection.lifecycle import Lifecycle
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.testing import WebSocketClient, connect
@@ -304,7 +304,7 @@ async def test_a_clock_that_jumps_ahead_expires_tokens_within_half_a_minute(
     async with app.connect() as client:
         await trio.sleep(100)
         app.clock.set_by = 8 * 3600
-        assert 0 < await seconds(client.closed) <= LOOK_EVERY
+        assert 0 < await seconds(client.closed) <= RECHECK_SECONDS
 
 
 async def test_a_clock_that_is_set_back_extends_tokens(hub: WebSocketHub, autojump_clock: MockClock) -> None:
@@ -326,7 +326,7 @@ async def test_a_clock_that_stands_still_is_not_asked_all_the_time(
         app.clock.stands, app.clock.reads = True, 0
         await trio.sleep(3000)
         assert hub.connection_count() == 1
-        assert app.clock.reads <= 3000 / LOOK_EVERY + 2
+        assert app.clock.reads <= 3000 / RECHECK_SECONDS + 2
 
 
 # The in-memory client of an app's own tests
