@@ -549,7 +549,7 @@ async def test_another_peer_error_ends_the_connection_as_in_a_plain_handler(
     assert "update first" in caplog.text
 
 
-async def test_details_that_have_no_json_form_are_the_servers_fault(
+async def test_details_that_cannot_be_serialised_to_json_are_the_servers_fault(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     @messages.on("own")
@@ -558,7 +558,7 @@ async def test_details_that_have_no_json_form_are_the_servers_fault(
 
     async with client_of() as client:
         assert await error_of(client, "own") == INTERNAL
-    assert "no JSON form" in caplog.text
+    assert "cannot be serialised to JSON" in caplog.text
 
 
 # Error hooks
