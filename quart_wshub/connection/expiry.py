@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from quart_wshub.connection.failures import close_after_fault
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.frame import Frame
@@ -53,9 +54,12 @@ class TokenWatch:
 
     async def run(self) -> None:
         """Watch until the connection ends. Run it once."""
-        while self._session.ending is None:
-            with trio.move_on_after(self.check()) as self._sleep:
-                await trio.sleep_forever()
+        try:
+            while self._session.ending is None:
+                with trio.move_on_after(self.check()) as self._sleep:
+                    await trio.sleep_forever()
+        except Exception:
+            close_after_fault(self._session)
 
     def identity_changed(self) -> None:
         """Have `run` check the new identity."""

@@ -13,7 +13,7 @@ from quart_wshub.protocol.exception_groups import leaves
 if TYPE_CHECKING:
     from quart_wshub.connection.session import Session
 
-__all__ = ["close_code_for", "log_failure"]
+__all__ = ["close_after_fault", "close_code_for", "log_failure"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
@@ -47,3 +47,9 @@ def log_failure(session: Session, error: BaseException, code: CloseCode) -> None
         leaf = next(leaf for leaf in leaves(error) if _code(leaf) is code)
         what = "message is not an envelope" if is_envelope_error(leaf) else str(leaf)
         log.info("closing with %d: connection=%s user=%r: %s", code, *who, what)
+
+
+def close_after_fault(session: Session) -> None:
+    """Log the exception being handled, a fault of this library, and close the connection with 1011."""
+    log.exception("internal error: connection=%s", session.connection_id)
+    session.close(CloseCode.INTERNAL_ERROR)

@@ -108,12 +108,8 @@ class Requests:
 
 
 def _failure(data: Mapping[str, Any]) -> RequestFailedError:
-    code, message = (_text(data.get(key)) for key in ("code", "message"))
+    code, message = (value if isinstance(value := data.get(key), str) else "" for key in ("code", "message"))
     return RequestFailedError(code, message, data.get("details"))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def check_timeout(timeout: float) -> None:

@@ -67,9 +67,9 @@ class Session:
         "_messages_sent",
         "_pacer",
         "_pinged_at",
-        "_posted_at",
         "_registry",
         "_round_trip",
+        "_sent_at",
         "_transport",
         "connected_at",
         "connection_id",
@@ -112,12 +112,11 @@ class Session:
         self._pacer = Pacer()
         self._messages_received = self._bytes_received = self._messages_sent = self._bytes_sent = 0
         self._pinged_at: float | None = None
-        self._posted_at = 0.0
+        self._sent_at = 0.0
         self._round_trip: float | None = None
 
     @property
     def user_id(self) -> UserId:
-        """Who authenticated."""
         return self.identity.user_id
 
     def refresh(self, identity: Identity) -> None:
@@ -135,7 +134,6 @@ class Session:
             raise WebSocketDisconnect(self.ending.code, self.ending.reason)
 
     def statistics(self) -> ConnectionStatistics:
-        """A snapshot of this connection's counters and queues."""
         return ConnectionStatistics(
             messages_received=self._messages_received,
             bytes_received=self._bytes_received,
@@ -199,22 +197,18 @@ class Session:
             WebSocketDisconnect: the socket is closed.
         """
         await self._pacer.checkpoint()
-        if not self._post(frame):
+        self._raise_if_closed()
+        self._fan_out.serve_first(self)  # what was published before this
+        if self.outbox.idle:
+            now = perf_counter()
+            in_a_burst, self._sent_at = now - self._sent_at < BURST_SECONDS, now
+            rest = frame if in_a_burst else self._transport.try_send(frame)
+            if rest is not None:
+                self.outbox.offer(rest)  # an idle outbox has room, so no half of a frame is lost here
+        else:
             await self.outbox.put(frame)
         self._messages_sent += 1
         self._bytes_sent += frame.size
-
-    def _post(self, frame: Frame) -> bool:
-        """Send or queue a frame at once; `False` where others are queued before it."""
-        self._raise_if_closed()
-        self._fan_out.serve_first(self)  # what was published before this
-        if not self.outbox.idle:
-            return False  # `put` leaves room for what cannot wait
-        now = perf_counter()
-        in_a_burst, self._posted_at = now - self._posted_at < BURST_SECONDS, now
-        rest = frame if in_a_burst else self._transport.try_send(frame)
-        # An idle outbox has room, so half a frame cannot be lost here.
-        return rest is None or self.outbox.offer(rest)
 
     async def request(self, envelope: WSEnvelope, timeout: float) -> WSEnvelope:
         """Send a copy of the envelope with a `request_id` of its own, and wait for the client's reply.
@@ -248,11 +242,7 @@ class Session:
         return self._registry.topics_of(self)
 
     def subscribe(self, topic: str) -> None:
-        """Subscribe; idempotent.
-
-        Raises:
-            TopicLimitError: it has `WS_MAX_TOPICS_PER_CONNECTION` topics already.
-        """
+        """Subscribe; idempotent. Raises `TopicLimitError` beyond `WS_MAX_TOPICS_PER_CONNECTION`."""
         self._join(topic)
         if self.memberships is not None:
             self.memberships.subscribed(topic)
@@ -265,11 +255,7 @@ class Session:
 
     @contextmanager
     def membership(self, topic: str) -> Iterator[None]:
-        """Subscribe for the length of the block; see `WebSocketHub.subscription`.
-
-        Raises:
-            TopicLimitError: as for `subscribe`.
-        """
+        """Subscribe for the length of the block; see `WebSocketHub.subscription`. Raises as `subscribe` does."""
         was_subscribed = topic in self.topics
         self._join(topic)
         memberships = self.memberships = self.memberships or Memberships()

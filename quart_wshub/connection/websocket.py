@@ -134,7 +134,7 @@ class WebSocket:
         """Send an object as JSON text; UUIDs, datetimes, dataclasses and pydantic models are supported.
 
         Raises:
-            pydantic_core.PydanticSerializationError: `obj` holds something that has no JSON form.
+            pydantic_core.PydanticSerializationError: `obj` cannot be serialised to JSON.
         """
         await self._session.send(Frame(to_json(obj).decode()))
 
