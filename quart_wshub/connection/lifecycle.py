@@ -24,7 +24,7 @@ import trio
 from quart_wshub.auth.identity import utc_now
 from quart_wshub.connection.ending import EndingKind
 from quart_wshub.connection.expiry import TokenWatch
-from quart_wshub.connection.failures import close_code_for, log_failure
+from quart_wshub.connection.failures import close_after_fault, close_code_for, log_failure
 from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE, CloseCode
 from quart_wshub.protocol.errors import PeerError, WebSocketDisconnect
 from quart_wshub.protocol.heartbeat import PING, pong_frame
@@ -101,23 +101,15 @@ class Lifecycle:
 
         Cancellation closes the socket with 1012 and gives that half a second.
         """
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._guard, self._receiver)
-            self._nursery.start_soon(self._guard, self._ping)
-            self._nursery.start_soon(self._guard, self._watchdog)
-            self._nursery.start_soon(self._guard, self._handler)
-            self._attach()
-
-    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task; a fault in it closes this connection and stops nothing else."""
         try:
-            await task()
-        except Exception:
-            self._close_after_fault()
-
-    def _close_after_fault(self) -> None:
-        log.exception("internal error: connection=%s", self._session.connection_id)
-        self._session.close(CloseCode.INTERNAL_ERROR)
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._receiver)
+                self._nursery.start_soon(self._ping)
+                self._nursery.start_soon(self._watchdog)
+                self._nursery.start_soon(self._handler)
+                self._attach()
+        except* Exception:
+            log.exception("internal error: connection=%s", self._session.connection_id)
 
     def _attach(self) -> None:
         """Have the session start the tasks that are needed only at times, and begin the close."""
@@ -143,27 +135,33 @@ class Lifecycle:
             log.info("closing with %d: %r: %s", error.close_code, self._session, error)
             self._session.close(error.close_code)
         except Exception:
-            self._close_after_fault()
+            close_after_fault(self._session)
         finally:
             await self._close_socket()
 
     async def _ping(self) -> None:
         session = self._session
-        while session.ending is None:
-            await trio.sleep(self._settings.WS_HEARTBEAT_SECONDS)
-            if trio.current_time() >= self._silence_deadline():
-                return  # the watchdog's turn
-            session.ping_sent()
-            if not session.offer(PING) and self._paused:
-                # Nobody reads, so nobody else would find out that the peer has gone.
-                session.peer_left(WebSocketDisconnect(ABNORMAL_CLOSURE))
+        try:
+            while session.ending is None:
+                await trio.sleep(self._settings.WS_HEARTBEAT_SECONDS)
+                if trio.current_time() >= self._silence_deadline():
+                    return  # the watchdog's turn
+                session.ping_sent()
+                if not session.offer(PING) and self._paused:
+                    # Nobody reads, so nobody else would find out that the peer has gone.
+                    session.peer_left(WebSocketDisconnect(ABNORMAL_CLOSURE))
+        except Exception:
+            close_after_fault(session)
 
     async def _watchdog(self) -> None:
-        while (deadline := self._silence_deadline()) > trio.current_time():  # noqa: ASYNC110 - each frame puts it off
-            await trio.sleep_until(deadline)
-        if self._token is not None:
-            self._token.check()  # where both are due, the expiry counts
-        self._session.close(CloseCode.HEARTBEAT_TIMEOUT)
+        try:
+            while (deadline := self._silence_deadline()) > trio.current_time():  # noqa: ASYNC110 - frames put it off
+                await trio.sleep_until(deadline)
+            if self._token is not None:
+                self._token.check()  # where both are due, the expiry counts
+            self._session.close(CloseCode.HEARTBEAT_TIMEOUT)
+        except Exception:
+            close_after_fault(self._session)
 
     async def _handler(self) -> None:
         code: CloseCode = CloseCode.NORMAL
@@ -187,7 +185,7 @@ class Lifecycle:
             self._token.identity_changed()
         elif self._session.identity.expires_at is not None:
             self._token = TokenWatch(self._session, notice=self._notice, wall_clock=self._wall_clock)
-            self._nursery.start_soon(self._guard, self._token.run)
+            self._nursery.start_soon(self._token.run)
 
     # Receiving
 
@@ -230,10 +228,8 @@ class Lifecycle:
 
     def _start_writer(self) -> None:
         # Shielded: cancelled in the middle of a frame, nothing could follow it, not even the close frame.
-        self._writing = trio.CancelScope(shield=True)
+        self._writing = trio.CancelScope(shield=True, deadline=self._close_deadline)
         self._written = trio.Event()
-        if self._session.ending is not None:
-            self._writing.deadline = self._close_deadline
         self._nursery.start_soon(self._write, self._writing, self._written)
 
     async def _write(self, scope: trio.CancelScope, written: trio.Event) -> None:

@@ -526,6 +526,28 @@ async def test_a_transport_that_breaks_is_logged_and_closed_with_1011(
     assert str(connection.connection_id) in record.getMessage()
 
 
+@pytest.mark.parametrize("method", ["try_send", "send", "close"])
+async def test_a_transport_that_breaks_while_it_sends_or_closes_is_logged_and_ends_only_its_connection(
+    hub: WebSocketHub,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("a bug in the server")
+
+    transport = FakeTransport()
+    async with running(transport, hub) as connection:
+        monkeypatch.setattr(transport, method, fail)
+        await trio.sleep(31)  # the time of a ping
+        connection.begin_close(1000, kind=EndingKind.SERVER_CLOSED)
+
+    assert str(connection.connection_id) in caplog.text
+    assert "a bug in the server" in caplog.text
+    assert hub.statistics().closed == {{"try_send": 1011, "send": 1012, "close": 1000}[method]: 1}
+
+
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), SystemExit(1), BaseExceptionGroup("", [ValueError(), KeyboardInterrupt()])]
 )
