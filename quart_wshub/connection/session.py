@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
 from time import perf_counter
@@ -16,7 +17,6 @@ import trio
 
 from quart_wshub.connection.ending import Ending, EndingKind
 from quart_wshub.connection.inbox import Inbox
-from quart_wshub.connection.memberships import Memberships
 from quart_wshub.connection.outbox import Outbox
 from quart_wshub.connection.pacer import Pacer
 from quart_wshub.connection.requests import MARK, Requests, check_timeout, no_reply
@@ -43,6 +43,19 @@ BURST_SECONDS = 50e-6
 """Messages of a handler that sends faster than this are not written one by one: the rest of the burst is one write."""
 
 
+@dataclass(slots=True)
+class Membership:
+    """A subscription that open `membership` blocks rely on.
+
+    Attributes:
+        outlasts_blocks: it was there before the blocks, or `subscribe` was called meanwhile.
+        blocks: how many are open.
+    """
+
+    outlasts_blocks: bool
+    blocks: int = 0
+
+
 class Session:
     """One socket of one user.
 
@@ -55,7 +68,7 @@ class Session:
         on_closing: called in the middle of `begin_close`, with this session.
         on_refresh: called when there is a newer identity.
         requests: the server's requests to this client; `None` while there are none.
-        memberships: the `membership` blocks; `None` before the first.
+        memberships: the open `membership` blocks, by topic.
     """
 
     __slots__ = (
@@ -104,7 +117,7 @@ class Session:
         self.on_closing: list[Callable[[Session], None]] = []
         self.on_refresh: Callable[[], None] | None = None
         self.requests: Requests | None = None
-        self.memberships: Memberships | None = None
+        self.memberships: dict[str, Membership] = {}
         self._registry = registry
         self._fan_out = fan_out
         self._transport = transport
@@ -244,27 +257,29 @@ class Session:
     def subscribe(self, topic: str) -> None:
         """Subscribe; idempotent. Raises `TopicLimitError` beyond `WS_MAX_TOPICS_PER_CONNECTION`."""
         self._join(topic)
-        if self.memberships is not None:
-            self.memberships.subscribed(topic)
+        if (membership := self.memberships.get(topic)) is not None:
+            membership.outlasts_blocks = True
 
     def unsubscribe(self, topic: str) -> None:
         """Unsubscribe, whatever `membership` blocks are open; idempotent."""
         self._leave(topic)
-        if self.memberships is not None:
-            self.memberships.unsubscribed(topic)
+        self.memberships.pop(topic, None)
 
     @contextmanager
     def membership(self, topic: str) -> Iterator[None]:
         """Subscribe for the length of the block; see `WebSocketHub.subscription`. Raises as `subscribe` does."""
         was_subscribed = topic in self.topics
         self._join(topic)
-        memberships = self.memberships = self.memberships or Memberships()
-        block = memberships.enter(topic, was_subscribed=was_subscribed)
+        membership = self.memberships.setdefault(topic, Membership(outlasts_blocks=was_subscribed))
+        membership.blocks += 1
         try:
             yield
         finally:
-            if memberships.leave(topic, block):
-                self._leave(topic)
+            membership.blocks -= 1
+            if not membership.blocks and self.memberships.get(topic) is membership:  # not after `unsubscribe`
+                del self.memberships[topic]
+                if not membership.outlasts_blocks:
+                    self._leave(topic)
 
     def _join(self, topic: str) -> None:
         topics = self.topics
