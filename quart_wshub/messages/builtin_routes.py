@@ -28,7 +28,7 @@ log: logging.Logger = logging.getLogger("quart_wshub")
 
 
 class BuiltIns:
-    """Their handlers, for all connections of one blueprint."""
+    """The handlers of the built-in messages, for all connections of one blueprint."""
 
     def __init__(self, policies: TopicPolicies, resolver: BearerResolver, settings: WebSocketSettings) -> None:
         self._policies = policies
@@ -37,7 +37,7 @@ class BuiltIns:
         self._warned_no_policy = False
 
     def routes(self) -> dict[str, BoundRoute]:
-        """Their routes, by type."""
+        """The built-in routes, by type."""
         handlers: dict[str, Invoke] = {
             "subscribe": self.subscribe,
             "unsubscribe": self.unsubscribe,

@@ -1,4 +1,4 @@
-"""What an exception that left a handler means, and what of it is logged."""
+"""What follows from an exception that left a handler: the close code, and the log line."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class TestEveryFailure:
     def test_has_its_close_code(self, error: BaseException, code: CloseCode) -> None:
         assert close_code_for(error) is code
 
-    def test_is_logged_at_most_once_and_says_who(
+    def test_is_logged_at_most_once_with_connection_and_user(
         self, error: BaseException, code: CloseCode, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO, "quart_wshub")

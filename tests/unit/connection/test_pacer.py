@@ -1,4 +1,4 @@
-"""The pacer: always a chance to cancel, now and then one for other tasks."""
+"""The pacer: every step can be cancelled, every 64th yields to other tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def test_every_step_can_be_cancelled() -> None:
         assert scope.cancelled_caught
 
 
-async def test_now_and_then_a_step_gives_way_to_other_tasks() -> None:
+async def test_every_64th_step_yields_to_other_tasks() -> None:
     pacer = Pacer()
     for _ in range(3):
         with assert_checkpoints():
@@ -25,7 +25,7 @@ async def test_now_and_then_a_step_gives_way_to_other_tasks() -> None:
                 await pacer.checkpoint()
 
 
-async def test_the_steps_between_do_not() -> None:
+async def test_the_steps_between_do_not_yield() -> None:
     pacer, turns = Pacer(), 0
 
     async def sibling() -> None:

@@ -60,7 +60,7 @@ async def test_text_comes_as_str_and_binary_as_bytes_also_when_empty(hub: WebSoc
     assert type(results[0]) is type(message)
 
 
-async def test_receive_json_gives_what_the_text_says(hub: WebSocketHub) -> None:
+async def test_receive_json_returns_the_parsed_text(hub: WebSocketHub) -> None:
     async with echo(hub, lambda ws: ws.receive_json()) as (client, results):
         await client.send('{"a": [1, 2.5, null, "ü"]}')
         await client.closed()
@@ -68,7 +68,7 @@ async def test_receive_json_gives_what_the_text_says(hub: WebSocketHub) -> None:
     assert results == [{"a": [1, 2.5, None, "ü"]}]
 
 
-async def test_receive_envelope_gives_an_envelope(hub: WebSocketHub) -> None:
+async def test_receive_envelope_returns_an_envelope(hub: WebSocketHub) -> None:
     async with echo(hub, lambda ws: ws.receive_envelope()) as (client, results):
         await client.send('{"type": "chat", "request_id": "1"}')
         await client.closed()
@@ -86,7 +86,7 @@ async def test_receive_envelope_gives_an_envelope(hub: WebSocketHub) -> None:
         ("receive_envelope", "{}", InvalidEnvelopeError),
     ],
 )
-async def test_a_message_that_is_not_what_was_asked_for_raises_and_the_next_can_be_received(
+async def test_a_message_of_the_wrong_kind_raises_and_the_next_can_be_received(
     hub: WebSocketHub, method: str, message: str | bytes, error: type[Exception]
 ) -> None:
     async def work(ws: WebSocket) -> object:
@@ -102,7 +102,7 @@ async def test_a_message_that_is_not_what_was_asked_for_raises_and_the_next_can_
     assert results == ["next"]
 
 
-async def test_iteration_gives_every_message_and_ends_with_the_socket(hub: WebSocketHub) -> None:
+async def test_iteration_yields_every_message_and_ends_with_the_socket(hub: WebSocketHub) -> None:
     async def work(ws: WebSocket) -> list[str | bytes]:
         return [message async for message in ws]
 
@@ -169,7 +169,7 @@ async def test_other_objects_are_refused_and_the_error_says_what_to_use(message:
     assert await delivered(connection) == []
 
 
-async def test_send_json_understands_what_apps_commonly_send() -> None:
+async def test_send_json_supports_common_types() -> None:
     @dataclass
     class Point:
         x: int
@@ -194,7 +194,7 @@ async def test_send_json_understands_what_apps_commonly_send() -> None:
     ]
 
 
-async def test_send_json_refuses_what_has_no_json_form() -> None:
+async def test_send_json_refuses_what_cannot_be_serialised() -> None:
     connection = join(WebSocketHub())
 
     with pytest.raises(PydanticSerializationError):
@@ -300,7 +300,7 @@ def ws_after(**changes: Any) -> WebSocket:
     return WebSocket(join(WebSocketHub()), masked({**websocket_scope("/live/ws"), **changes}), {"room": "a"}, "bearer")
 
 
-async def test_the_handshake_tells_path_headers_arguments_and_subprotocol() -> None:
+async def test_the_socket_has_the_handshakes_path_headers_arguments_and_subprotocol() -> None:
     ws = ws_after(
         query_string=b"a=1&a=2&empty=&bad=%ff",
         headers=[(b"user-agent", b"tester"), (b"x-odd", b"\xe9")],
