@@ -85,10 +85,7 @@ class Requests:
 
     def take(self, text: str) -> bool:
         """Returns whether this message was a reply to one of the requests; if so, it was consumed."""
-        parts = find_envelope(text, MARK)
-        if parts is None:
-            return False
-        kind, data, request_id = parts
+        kind, data, request_id = find_envelope(text, MARK) or ("", {}, None)
         if request_id is None:
             return False
         request = self._waiting.get(request_id)

@@ -141,13 +141,10 @@ def check_type(envelope_type: object) -> None:
 
 def check_options(envelope_type: str, timeout: object, errors: object) -> None:
     """Raise `ConfigurationError` for options of a registration that cannot work."""
-    if timeout is not None and not _is_duration(timeout):
+    is_duration = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < math.inf
+    if timeout is not None and not is_duration:
         msg = f"timeout={timeout!r} of {envelope_type!r} must be a number of seconds greater than 0, or None"
         raise ConfigurationError(msg)
     if isinstance(errors, str):
         msg = f"errors={errors!r} of {envelope_type!r} must be a sequence of codes: [{errors!r}]"
         raise ConfigurationError(msg)
-
-
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf

@@ -62,7 +62,7 @@ class MessageRouter:
 
     def __init__(self, *, authorize_subscribe: SubscribePolicy | None = None) -> None:
         self._routes: dict[str, BoundRoute] = {}
-        self._waiting: dict[str, Callable[[], BoundRoute]] = {}
+        self._unresolved: dict[str, Callable[[], BoundRoute]] = {}
         self._sent: dict[str, Sent] = {}
         self._hooks = Hooks()
         self._policies = TopicPolicies(authorize_subscribe)
@@ -105,7 +105,7 @@ class MessageRouter:
             try:
                 self._routes[envelope_type] = make()
             except NameError:
-                self._waiting[envelope_type] = make
+                self._unresolved[envelope_type] = make
             return handler
 
         return register
@@ -229,7 +229,7 @@ class MessageRouter:
         Raises:
             ConfigurationError: an annotation names something that is still not defined.
         """
-        self._finish()
+        self._resolve()
         return MappingProxyType({envelope_type: route.facts for envelope_type, route in self._routes.items()})
 
     @property
@@ -253,12 +253,12 @@ class MessageRouter:
         return asyncapi(self, path=path, settings=settings, **options)
 
     def __repr__(self) -> str:
-        return f"<MessageRouter {', '.join([*self._routes, *self._waiting]) or 'empty'}>"
+        return f"<MessageRouter {', '.join([*self._routes, *self._unresolved]) or 'empty'}>"
 
     # For the library
 
     def _bind(self, settings: WebSocketSettings, resolver: BearerResolver) -> Handler:
-        self._finish()
+        self._resolve()
         plan: Plan | None = None
 
         async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -286,7 +286,7 @@ class MessageRouter:
     def _check_free(self, envelope_type: str, handler: Callable[..., Any]) -> None:
         if envelope_type in self._routes:
             other = show(self._routes[envelope_type].handler)
-        elif envelope_type in self._waiting:
+        elif envelope_type in self._unresolved:
             other = "one whose annotations are not defined yet"
         else:
             return
@@ -299,12 +299,12 @@ class MessageRouter:
             raise ConfigurationError(msg)
 
     def _seal(self, why: str) -> None:
-        self._finish()
+        self._resolve()
         self._sealed_by = self._sealed_by or why
 
-    def _finish(self) -> None:
+    def _resolve(self) -> None:
         """Read the handlers whose annotations were not defined yet when they were registered."""
-        for envelope_type, make in list(self._waiting.items()):
+        for envelope_type, make in list(self._unresolved.items()):
             try:
                 self._routes[envelope_type] = make()
             except NameError as error:
@@ -313,7 +313,7 @@ class MessageRouter:
                     "Define models at module level, and import them at run time, not under TYPE_CHECKING"
                 )
                 raise ConfigurationError(msg) from None
-            del self._waiting[envelope_type]
+            del self._unresolved[envelope_type]
 
 
 def bind(router: MessageRouter, settings: WebSocketSettings, resolver: BearerResolver) -> Handler:
