@@ -1,1 +1,1 @@
-"""One client: its session, its queues, its nursery, and what apps see of it."""
+"""One client: its session, its queues, its nursery, and its public objects."""

@@ -1,4 +1,4 @@
-"""How a connection ends."""
+"""`Ending`: the close code of a connection, and why and how it closes."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ __all__ = ["Ending", "EndingKind"]
 
 
 class EndingKind(Enum):
-    """Why a connection ends, as far as it changes how."""
+    """Why a connection closes, as far as that changes how."""
 
     PEER_LEFT = auto()
-    """Nothing can be sent any more; the handler may finish what was received."""
+    """Nothing can be sent any more; the handler may read what was received and finish."""
 
     HANDLER_CLOSED = auto()
-    """`ws.close()`: the handler may go on with its own cleanup."""
+    """`ws.close()`: the handler may do its own cleanup."""
 
     SERVER_CLOSED = auto()
-    """A policy, a timeout, `hub.disconnect`, or the handler is done: it is cancelled, what is queued still goes out."""
+    """A policy, a timeout, `hub.disconnect`, or a handler that returned: what is queued still goes out."""
 
     OVERFLOWED = auto()
-    """The peer does not take what it is sent: what is queued is dropped."""
+    """The peer reads too slowly: what is queued is dropped."""
 
     CANCELLED = auto()
-    """The server is going down and will not wait."""
+    """The server was cancelled and will not wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a connection.
+    """The close of a connection.
 
     Attributes:
-        code, reason: what was sent or received in the close frame.
-        kind: how it ends.
-        deadline: Trio time at which it has to be over, whatever the peer does.
+        code, reason: sent or received in the close frame.
+        kind: why it closes.
+        deadline: Trio time at which it must be over, whatever the peer does.
     """
 
     code: int

@@ -1,7 +1,7 @@
 """Token expiry: send `auth.expiring`, then close with 4401.
 
-A token expires by wall time, and tasks wait by Trio's clock, which knows nothing of a wall clock that is set or of a
-machine that slept. So wall time is read again at least every half minute: a clock that jumps ahead expires tokens
+A token expires by wall time, while tasks sleep by Trio's clock, which does not notice that the wall clock was set or
+that the machine slept. So wall time is read again at least every half minute: a clock that jumps ahead expires tokens
 within that time, one that is set back extends them.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from quart_wshub.connection.failures import close_after_fault
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.frame import Frame
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from quart_wshub.auth.identity import Identity, WallClock
     from quart_wshub.connection.session import Session
 
-__all__ = ["LOOK_EVERY", "TokenWatch", "expiring_frame"]
+__all__ = ["RECHECK_SECONDS", "TokenWatch", "expiring_frame"]
 
-LOOK_EVERY = 30.0
-"""Seconds after which wall time is read again at the latest."""
+RECHECK_SECONDS = 30.0
+"""How often wall time is read again, at least."""
 
 
 def expiring_frame(expires_at: datetime) -> Frame:
-    """The notice that the token is about to expire."""
+    """The `auth.expiring` message."""
     return Frame(WSEnvelope(type="auth.expiring", data={"expires_at": expires_at.astimezone(UTC).isoformat()}).encode())
 
 
@@ -38,32 +39,35 @@ class TokenWatch:
     """Watches the token of one connection.
 
     Args:
-        notice: seconds before the expiry at which the client is told; `None`: it is not.
-        wall_clock: tells the wall time.
+        notice: seconds before the expiry at which `auth.expiring` is sent; `None`: it is not.
+        wall_clock: by which the token expires.
     """
 
-    __slots__ = ("_announced", "_nap", "_notice", "_session", "_wall_clock")
+    __slots__ = ("_announced", "_notice", "_session", "_sleep", "_wall_clock")
 
     def __init__(self, session: Session, *, notice: float | None, wall_clock: WallClock) -> None:
         self._session = session
         self._notice = notice
         self._wall_clock = wall_clock
         self._announced: Identity | None = None
-        self._nap: trio.CancelScope | None = None
+        self._sleep: trio.CancelScope | None = None
 
     async def run(self) -> None:
         """Watch until the connection ends. Run it once."""
-        while self._session.ending is None:
-            with trio.move_on_after(self.look()) as self._nap:
-                await trio.sleep_forever()
+        try:
+            while self._session.ending is None:
+                with trio.move_on_after(self.check()) as self._sleep:
+                    await trio.sleep_forever()
+        except Exception:
+            close_after_fault(self._session)
 
-    def look_again(self) -> None:
-        """There is a newer identity."""
-        if self._nap is not None:
-            self._nap.cancel()
+    def identity_changed(self) -> None:
+        """Have `run` check the new identity."""
+        if self._sleep is not None:
+            self._sleep.cancel()
 
-    def look(self) -> float:
-        """Do what is due, and tell in how many seconds to look again, unless the identity changes before that."""
+    def check(self) -> float:
+        """Do what is due. Returns the seconds until the next check, unless the identity changes before that."""
         identity = self._session.identity
         if identity.expires_at is None:
             return math.inf
@@ -74,7 +78,7 @@ class TokenWatch:
         if self._notice is not None and self._announced is not identity:
             until_notice = remaining - self._notice
             if until_notice > 0:
-                return min(until_notice, LOOK_EVERY)
+                return min(until_notice, RECHECK_SECONDS)
             self._announced = identity
             self._session.offer(expiring_frame(identity.expires_at))
-        return min(remaining, LOOK_EVERY)
+        return min(remaining, RECHECK_SECONDS)

@@ -1,14 +1,14 @@
 """Messages that were received and wait for the handler: bounded, and readable to the end after the peer has left.
 
-Trio's memory channel would do but for two things: it is bounded in messages only, and closing its sending side while
-messages wait tells the reader nothing of the close code.
+Trio's memory channel is bounded in messages only, and closing its sending side while messages wait does not tell the
+reader the close code.
 """
 
 from __future__ import annotations
 
 import trio
 
-from quart_wshub.connection.pacing import Pacer
+from quart_wshub.connection.pacer import Pacer
 from quart_wshub.protocol.errors import WebSocketDisconnect
 
 __all__ = ["Inbox"]
@@ -18,21 +18,17 @@ MAX_BYTES = 256 * 1024
 MESSAGE_OVERHEAD_BYTES = 100
 """What a message costs besides its payload, so that empty ones are bounded too."""
 
-COMPACT_AFTER = 256
-"""Messages taken before the list they were in is shortened."""
-
 
 class Inbox:
     """A queue with one writer, the receive task, and any number of readers, who are served in order.
 
-    A list with a moving start: an idle connection keeps nothing, where a `deque` keeps room for 64 messages.
+    A list, because an empty `deque` keeps room for 64 messages; `pop(0)` is cheap at the few thousand that fit.
     """
 
-    __slots__ = ("_bytes", "_closed", "_messages", "_pacer", "_readers", "_room", "_start")
+    __slots__ = ("_bytes", "_closed", "_messages", "_pacer", "_readers", "_room")
 
     def __init__(self) -> None:
         self._messages: list[str | bytes] = []
-        self._start = 0
         self._bytes = 0
         self._pacer = Pacer()
         self._closed: tuple[int, str] | None = None
@@ -40,7 +36,7 @@ class Inbox:
         self._room: trio.lowlevel.ParkingLot | None = None
 
     def __len__(self) -> int:
-        return len(self._messages) - self._start
+        return len(self._messages)
 
     def has_room(self) -> bool:
         """Whether another message, of whatever size, may be put."""
@@ -70,36 +66,27 @@ class Inbox:
     def discard(self) -> None:
         """Drop what waits."""
         self._messages.clear()
-        self._start = 0
         self._bytes = 0
-        self._room_was_made()
+        self._unpark_writer()
 
     async def get(self) -> str | bytes:
         """Take the next message. Cancellation loses nothing.
 
-        Every call can be cancelled; a call that need not wait gives way to other tasks every 64th time.
+        Every call can be cancelled; a call that need not wait yields to other tasks every 64th time.
 
         Raises:
             WebSocketDisconnect: nothing waits, and the socket is closed.
         """
-        await self._pacer.before()
-        while not self:
+        await self._pacer.checkpoint()
+        while not self._messages:
             if self._closed is not None:
                 raise WebSocketDisconnect(*self._closed)
             await self._readers.park()
-        return self._take()
-
-    def _take(self) -> str | bytes:
-        message = self._messages[self._start]
-        self._messages[self._start] = b""
-        self._start += 1
-        if self._start == len(self._messages) or self._start > COMPACT_AFTER:
-            del self._messages[: self._start]
-            self._start = 0
+        message = self._messages.pop(0)
         self._bytes -= len(message) + MESSAGE_OVERHEAD_BYTES
-        self._room_was_made()
+        self._unpark_writer()
         return message
 
-    def _room_was_made(self) -> None:
+    def _unpark_writer(self) -> None:
         if self._room is not None and self.has_room():
             self._room.unpark_all()

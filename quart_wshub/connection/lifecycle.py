@@ -24,7 +24,7 @@ import trio
 from quart_wshub.auth.identity import utc_now
 from quart_wshub.connection.ending import EndingKind
 from quart_wshub.connection.expiry import TokenWatch
-from quart_wshub.connection.failures import log_failure, verdict
+from quart_wshub.connection.failures import close_after_fault, close_code_for, log_failure
 from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE, CloseCode
 from quart_wshub.protocol.errors import PeerError, WebSocketDisconnect
 from quart_wshub.protocol.heartbeat import PING, pong_frame
@@ -42,9 +42,9 @@ __all__ = ["Lifecycle"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
-PATIENCE = {EndingKind.CANCELLED: 0.5, EndingKind.OVERFLOWED: 1.0}
-"""Seconds for the closing handshake where that is less than `WS_CLOSE_TIMEOUT_SECONDS`: when the server will not wait,
-and when the peer has shown that it does not read."""
+MAX_CLOSE_SECONDS = {EndingKind.CANCELLED: 0.5, EndingKind.OVERFLOWED: 1.0}
+"""Upper bounds for the closing handshake besides `WS_CLOSE_TIMEOUT_SECONDS`: the server will not wait, or the peer has
+shown that it does not read."""
 
 
 class Lifecycle:
@@ -52,7 +52,7 @@ class Lifecycle:
 
     Args:
         handle: calls the app's handler.
-        announce_expiry: whether the client is told before its token expires.
+        announce_expiry: whether `auth.expiring` is sent before the token expires.
         wall_clock: by which tokens expire.
     """
 
@@ -101,13 +101,18 @@ class Lifecycle:
 
         Cancellation closes the socket with 1012 and gives that half a second.
         """
-        async with trio.open_nursery() as self._nursery:
-            for task in (self._receiver, self._ping, self._watchdog, self._handler):
-                self._start(task)
-            self._attach()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._receiver)
+                self._nursery.start_soon(self._ping)
+                self._nursery.start_soon(self._watchdog)
+                self._nursery.start_soon(self._handler)
+                self._attach()
+        except* Exception:
+            log.exception("internal error: connection=%s", self._session.connection_id)
 
     def _attach(self) -> None:
-        """Have the session start and stop what is needed only at times."""
+        """Have the session start the tasks that are needed only at times, and begin the close."""
         session = self._session
         session.on_refresh = self._watch_token
         self._watch_token()
@@ -118,113 +123,104 @@ class Lifecycle:
         if session.ending is not None:  # evicted before it ran
             self._begin_closing(session)
 
-    def _start(self, task: Callable[[], Awaitable[None]]) -> None:
-        self._nursery.start_soon(self._sibling, task)
-
-    async def _sibling(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task so that every way it can end, ends the connection."""
-        try:
-            await task()
-        except trio.Cancelled:
-            self._session.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
-            raise
-        except Exception:
-            log.exception("internal error: connection=%s", self._session.connection_id)
-            self._session.close(CloseCode.INTERNAL_ERROR)
-
     # The tasks
 
     async def _receiver(self) -> None:
         try:
             with self._receiving:
-                await self._sibling(self._receive)
+                await self._receive()
+        except WebSocketDisconnect as gone:
+            self._session.peer_left(gone)
+        except PeerError as error:
+            log.info("closing with %d: %r: %s", error.close_code, self._session, error)
+            self._session.close(error.close_code)
+        except Exception:
+            close_after_fault(self._session)
         finally:
             await self._close_socket()
 
     async def _ping(self) -> None:
         session = self._session
-        while session.ending is None:
-            await trio.sleep(self._settings.WS_HEARTBEAT_SECONDS)
-            if trio.current_time() >= self._silence_ends():
-                return  # the watchdog's turn
-            session.ping_sent()
-            if not session.offer(PING) and self._paused:
-                # Nobody reads, so nobody else would find out that the peer has gone.
-                session.peer_left(WebSocketDisconnect(ABNORMAL_CLOSURE))
+        try:
+            while session.ending is None:
+                await trio.sleep(self._settings.WS_HEARTBEAT_SECONDS)
+                if trio.current_time() >= self._silence_deadline():
+                    return  # the watchdog's turn
+                session.ping_sent()
+                if not session.offer(PING) and self._paused:
+                    # Nobody reads, so nobody else would find out that the peer has gone.
+                    session.peer_left(WebSocketDisconnect(ABNORMAL_CLOSURE))
+        except Exception:
+            close_after_fault(session)
 
     async def _watchdog(self) -> None:
-        while (silence_ends := self._silence_ends()) > trio.current_time():  # noqa: ASYNC110 - each frame puts it off
-            await trio.sleep_until(silence_ends)
-        if self._token is not None:
-            self._token.look()  # where both are due, the expiry counts
-        self._session.close(CloseCode.HEARTBEAT_TIMEOUT)
+        try:
+            while (deadline := self._silence_deadline()) > trio.current_time():  # noqa: ASYNC110 - frames put it off
+                await trio.sleep_until(deadline)
+            if self._token is not None:
+                self._token.check()  # where both are due, the expiry counts
+            self._session.close(CloseCode.HEARTBEAT_TIMEOUT)
+        except Exception:
+            close_after_fault(self._session)
 
     async def _handler(self) -> None:
         code: CloseCode = CloseCode.NORMAL
         try:
             await self._handle()
         except (Exception, BaseExceptionGroup) as error:
-            cancelled, failure = _split_cancelled(error)
+            # The rest is `Cancelled`, which belongs to Trio, or a request to exit.
+            failure, rest = error.split(Exception) if isinstance(error, BaseExceptionGroup) else (error, None)
             if failure is not None:
-                code = verdict(failure)
+                code = close_code_for(failure)
                 log_failure(self._session, failure, code)
-            if cancelled is not None:
-                raise cancelled from None
+            if rest is not None:
+                raise rest from None
         self._session.close(code)
         # Where the peer had left already, the siblings were waiting for nothing but this handler.
         self._nursery.cancel_scope.cancel()
 
     def _watch_token(self) -> None:
-        """Start the token watch where there is an expiry; have it look again where it runs."""
+        """Start the token watch where there is an expiry, or tell it of the new identity."""
         if self._token is not None:
-            self._token.look_again()
+            self._token.identity_changed()
         elif self._session.identity.expires_at is not None:
             self._token = TokenWatch(self._session, notice=self._notice, wall_clock=self._wall_clock)
-            self._start(self._token.run)
+            self._nursery.start_soon(self._token.run)
 
     # Receiving
 
     async def _receive(self) -> None:
         """Read whatever the handler does, so that a disconnect and heartbeats are always noticed."""
         session = self._session
-        try:
-            while True:
-                if not session.inbox.has_room():
-                    await self._wait_for_handler()
-                messages = await self._transport.receive()
-                session.received(messages)
-                for message in messages:
-                    if isinstance(message, str) and (beat := heartbeat_in(message)) is not None:
-                        self._answer(*beat)
-                    else:
-                        session.take(message)
-        except WebSocketDisconnect as gone:
-            session.peer_left(gone)
-        except PeerError as error:
-            log.info("closing with %d: %r: %s", error.close_code, session, error)
-            session.close(error.close_code)
-
-    def _answer(self, kind: str, request_id: str | None) -> None:
-        if kind == "ping":
-            self._session.offer(pong_frame(request_id))
-        else:
-            self._session.pong_received()
+        while True:
+            if not session.inbox.has_room():
+                await self._wait_for_handler()
+            messages = await self._transport.receive()
+            session.received(messages)
+            for message in messages:
+                heartbeat = heartbeat_in(message) if isinstance(message, str) else None
+                if heartbeat is None:
+                    session.take(message)
+                elif heartbeat[0] == "ping":
+                    session.offer(pong_frame(heartbeat[1]))
+                else:
+                    session.pong_received()
 
     async def _wait_for_handler(self) -> None:
-        """Let the peer wait while the handler is behind: TCP holds it up, and it does not count as silent meanwhile.
+        """Stop reading while the handler is behind, so that TCP holds the peer back.
 
-        While nothing is read a disconnect goes unnoticed, so this too has an end.
+        While nothing is read the peer does not count as silent, and a disconnect goes unnoticed; hence a timeout.
         """
         self._paused = True
-        with trio.move_on_after(self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS) as patience:
+        with trio.move_on_after(self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS) as timeout:
             await self._session.inbox.wait_for_room()
         self._paused = False
         self._session.last_seen = trio.current_time()
-        if patience.cancelled_caught:
+        if timeout.cancelled_caught:
             self._session.close(CloseCode.POLICY_VIOLATION, "handler too slow")
 
-    def _silence_ends(self) -> float:
-        """When a peer that says nothing more has been silent for too long. While it is held up it is not silent."""
+    def _silence_deadline(self) -> float:
+        """When a peer that sends nothing more times out. It does not count as silent while reading is paused."""
         since = trio.current_time() if self._paused else self._session.last_seen
         return since + self._settings.WS_HEARTBEAT_TIMEOUT_SECONDS
 
@@ -232,14 +228,12 @@ class Lifecycle:
 
     def _start_writer(self) -> None:
         # Shielded: cancelled in the middle of a frame, nothing could follow it, not even the close frame.
-        self._writing = trio.CancelScope(shield=True)
+        self._writing = trio.CancelScope(shield=True, deadline=self._close_deadline)
         self._written = trio.Event()
-        if self._session.ending is not None:
-            self._writing.deadline = self._close_deadline
         self._nursery.start_soon(self._write, self._writing, self._written)
 
     async def _write(self, scope: trio.CancelScope, written: trio.Event) -> None:
-        """Write until nothing waits. A peer that takes longer over a batch than it may be silent is given up on."""
+        """Write until nothing waits. A peer that takes longer for a batch than the heartbeat timeout is dropped."""
         outbox = self._session.outbox
         failure: WebSocketDisconnect | None = None
         try:
@@ -258,32 +252,31 @@ class Lifecycle:
             self._session.begin_close(CloseCode.TRY_AGAIN_LATER, "too slow", kind=EndingKind.OVERFLOWED)
             self._transport.abort()
         elif failure is not None:
-            # The receiver is about to find out too, with the true code, and may have messages to take before that.
+            # The receiver is about to notice too, with the true code, and may have messages to read before that.
             await trio.sleep(self._settings.WS_CLOSE_TIMEOUT_SECONDS)
             self._session.peer_left(failure)
 
     # The end
 
     def _begin_closing(self, session: Session) -> None:
-        """Stop what has to stop. Synchronous: called in the middle of whatever ended the connection."""
+        """Cancel what has to stop. Synchronous: called in the middle of `Session.begin_close`."""
         assert session.ending is not None
         kind = session.ending.kind
         now = trio.current_time()
-        grace = self._settings.WS_CLOSE_TIMEOUT_SECONDS
-        patience = min(grace, PATIENCE.get(kind, math.inf))
+        timeout = self._settings.WS_CLOSE_TIMEOUT_SECONDS
         self._receiving.cancel()
-        self._close_deadline = min(now + patience, session.ending.deadline)
+        self._close_deadline = min(now + min(timeout, MAX_CLOSE_SECONDS.get(kind, timeout)), session.ending.deadline)
         if self._writing is not None:
             self._writing.deadline = min(self._writing.deadline, self._close_deadline)
         if kind in {EndingKind.PEER_LEFT, EndingKind.HANDLER_CLOSED}:
-            self._nursery.cancel_scope.deadline = now + grace
+            self._nursery.cancel_scope.deadline = now + timeout
         else:
             self._nursery.cancel_scope.cancel()
 
     async def _close_socket(self) -> None:
         """Let what is queued go out, then do the closing handshake."""
-        if self._session.ending is None:  # neither an exception nor cancelled: the process is being interrupted
-            self._session.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
+        # Where nothing else began the close, the server cancelled this.
+        self._session.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.CANCELLED)
         ending = self._session.ending
         assert ending is not None
         with trio.CancelScope(shield=True, deadline=self._close_deadline) as closing:
@@ -292,10 +285,3 @@ class Lifecycle:
             await self._transport.close(ending.code, ending.reason)
         if closing.cancelled_caught:
             self._transport.abort()
-
-
-def _split_cancelled(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Part `Cancelled`, which belongs to Trio, from the rest of what left a handler, which must not vanish with it."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)
-    return None, error

@@ -1,4 +1,4 @@
-"""Frames that wait for a slow socket: a trio memory channel, bounded in messages by itself and in bytes here."""
+"""Frames that wait for a slow socket: a Trio memory channel, which bounds messages, with a bound in bytes added."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["Outbox"]
 
 MAX_BATCH_BYTES = 128 * 1024
-"""What the writer takes at a time, unless a single frame is larger: few system calls, and none that lasts."""
+"""What the writer takes at a time, unless a single frame is larger: few system calls, and none that takes long."""
 
 
 class Outbox:
     """The send queue of one connection. Any number of writers, one reader: the connection's writer task.
 
-    It is made for connections that hardly ever need it: the channel comes with the first frame that has to wait, and so
-    does the writer task, through `on_busy`.
+    Hardly any connection needs it, so the channel is made for the first frame that has to wait, and so is the writer
+    task, through `on_busy`.
 
     Attributes:
         queued_bytes: payload bytes that wait.
         idle: nothing waits and nothing is being written, so that a frame may bypass the queue.
-        on_busy: called when a frame has to wait and nobody is writing; whoever it is must `take` until empty.
+        on_busy: called when a frame has to wait and nobody is writing; starts a writer, which must `take` until empty.
     """
 
     __slots__ = ("_channel", "_closed", "_max_bytes", "_max_messages", "_room", "idle", "on_busy", "queued_bytes")
@@ -50,8 +50,8 @@ class Outbox:
     def offer(self, frame: Frame) -> bool:
         """Queue a frame if there is room, without waiting.
 
-        A frame larger than the byte bound is taken when nothing else waits, so that the bound limits a backlog and
-        not what can be said.
+        A frame larger than the byte bound is accepted when nothing else waits: the bound limits the backlog, not the
+        size of a message.
 
         Raises:
             WebSocketDisconnect: the outbox is closed.
@@ -76,8 +76,8 @@ class Outbox:
     async def put(self, frame: Frame) -> None:
         """Queue a frame, waiting for room. Cancelled, it has not queued the frame. A checkpoint only where it waits.
 
-        Room is half of the bounds: the other half is for fan-outs and heartbeats, which cannot wait, so that a handler
-        that always has more to send does not make a slow consumer of its peer.
+        Half of the bounds is kept for fan-outs and heartbeats, which cannot wait, so that the peer of a handler that
+        always has more to send is not closed as a slow consumer.
 
         Raises:
             WebSocketDisconnect: the outbox is closed, or was while this waited.
@@ -92,9 +92,9 @@ class Outbox:
         return half_full and self._closed is None
 
     def take(self) -> list[Frame]:
-        """Take what is there, up to a batch. Empty says that the outbox is idle again, and the writer may go.
+        """Take what is there, up to a batch. After an empty one the outbox is idle again, and the writer may end.
 
-        Calling this says that the previous batch is out.
+        Call this only when the previous batch has been written.
         """
         batch: list[Frame] = []
         size = 0
@@ -109,16 +109,16 @@ class Outbox:
         self.idle = not batch
         if self.idle and self._closed is not None:
             self._drop_channel()
-        self._make_room()
+        self._unpark_writers()
         return batch
 
     def close(self, code: int, reason: str) -> None:
-        """Take no more frames; what is queued can still be taken. Only the first call counts."""
+        """Accept no more frames; what is queued can still be taken. Only the first call counts."""
         if self._closed is None:
             self._closed = (code, reason)
             if self.idle:
                 self._drop_channel()
-            self._make_room()
+            self._unpark_writers()
 
     def discard(self) -> None:
         """Drop what is queued."""
@@ -132,6 +132,6 @@ class Outbox:
                 end.close()
             self._channel = None
 
-    def _make_room(self) -> None:
+    def _unpark_writers(self) -> None:
         if self._room is not None:
             self._room.unpark_all()

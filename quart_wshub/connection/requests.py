@@ -1,8 +1,8 @@
-"""Requests that the server makes of a client: who waits for which reply, on one connection.
+"""Requests of the server to one client, and the replies they wait for.
 
-A client can answer, and nothing else: entries are made by the server alone, and every one ends with the call that made
-it. While there is something to take, the receive task offers every message to `Requests.take` before the handler's
-inbox, so a reply arrives also while the handler is busy, or waits for it.
+Only the server makes entries, and each ends with the call that made it. While there are any, the receive task offers
+every message to `Requests.take` before the handler's inbox, so a reply arrives also while the handler is busy or waits
+for it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 __all__ = ["MARK", "MAX_PENDING", "Requests", "check_timeout", "no_reply"]
 
 MAX_PENDING = 64
-"""Requests that may wait for one client at a time; and how many of those given up on are remembered."""
+"""Requests that may wait for one client at a time, and timed-out requests that are remembered."""
 
 MARK = "wshub-"
-"""How the ids of these requests begin, so that nearly every other message is told apart without parsing it."""
+"""The prefix of these requests' ids: a message without it is no reply, which is seen without parsing it."""
 
 
 class _Request:
-    """One request, and what came of it."""
+    """One request and its outcome."""
 
     __slots__ = ("answered", "outcome", "reply_type")
 
@@ -54,41 +54,38 @@ class _Request:
 class Requests:
     """The requests one client has yet to answer."""
 
-    __slots__ = ("_given_up", "_waiting")
+    __slots__ = ("_timed_out", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Request] = {}
-        self._given_up: dict[str, None] = {}
+        self._timed_out: dict[str, None] = {}
 
     def __len__(self) -> int:
-        """What is kept: requests that wait, and those given up on whose reply may still come."""
-        return len(self._waiting) + len(self._given_up)
+        """Requests that wait, and timed-out ones whose reply may still come."""
+        return len(self._waiting) + len(self._timed_out)
 
     def begin(self, request_id: str, request_type: str) -> _Request:
-        """Enter a request.
+        """Add a request.
 
         Raises:
             RequestLimitError: `MAX_PENDING` wait already.
         """
         if len(self._waiting) >= MAX_PENDING:
-            msg = f"{MAX_PENDING} requests wait for this client already"
+            msg = f"{MAX_PENDING} requests are waiting for this client already"
             raise RequestLimitError(msg)
         request = self._waiting[request_id] = _Request(request_type)
         return request
 
     def end(self, request_id: str) -> None:
-        """Nobody waits any more. Where no reply came, one that comes late is dropped, and not taken for a message."""
+        """Remove a request. If it has no reply, a late one is dropped rather than given to the handler."""
         if self._waiting.pop(request_id).outcome is None:
-            self._given_up[request_id] = None
-            if len(self._given_up) > MAX_PENDING:
-                del self._given_up[next(iter(self._given_up))]
+            self._timed_out[request_id] = None
+            if len(self._timed_out) > MAX_PENDING:
+                del self._timed_out[next(iter(self._timed_out))]
 
     def take(self, text: str) -> bool:
-        """Whether this message was a reply to one of the requests, and has been dealt with."""
-        parts = find_envelope(text, MARK)
-        if parts is None:
-            return False
-        kind, data, request_id = parts
+        """Returns whether this message was a reply to one of the requests; if so, it was consumed."""
+        kind, data, request_id = find_envelope(text, MARK) or ("", {}, None)
         if request_id is None:
             return False
         request = self._waiting.get(request_id)
@@ -96,37 +93,29 @@ class Requests:
             envelope = WSEnvelope(type=kind, data=data, request_id=request_id)
             request.end(_failure(data) if kind == "error" else envelope)
             return True
-        if request_id in self._given_up and is_answer(kind):
-            del self._given_up[request_id]
+        if request_id in self._timed_out and is_answer(kind):
+            del self._timed_out[request_id]
             return True
         return False
 
     def close(self, code: int, reason: str) -> None:
-        """The connection ends: no reply will come."""
+        """Fail every waiting request with `WebSocketDisconnect`."""
         for request in self._waiting.values():
             request.end(WebSocketDisconnect(code, reason))
 
 
 def _failure(data: Mapping[str, Any]) -> RequestFailedError:
-    code, message = (_text(data.get(key)) for key in ("code", "message"))
+    code, message = (value if isinstance(value := data.get(key), str) else "" for key in ("code", "message"))
     return RequestFailedError(code, message, data.get("details"))
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def check_timeout(timeout: float) -> None:
-    """Check that this is a time to wait.
-
-    Raises:
-        UsageError: it is negative or not a number.
-    """
+    """Raise `UsageError` for a timeout that is negative or not a number."""
     if not timeout >= 0:
         msg = f"timeout={timeout!r} must be a number of seconds, at least 0"
         raise UsageError(msg)
 
 
 def no_reply(request_type: str, timeout: float) -> RequestTimeoutError:
-    """The error of a request that was not answered in time."""
+    """The error of a request without a reply in time."""
     return RequestTimeoutError(f"no reply to {request_type!r} within {timeout:g} s")

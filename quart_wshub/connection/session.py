@@ -1,12 +1,13 @@
-"""`Session`: one connection as the rest of the library uses it. It owns no task; `lifecycle` runs it.
+"""`Session`: one connection as the rest of the library uses it. It owns no task; `Lifecycle` runs it.
 
-Apps see the `WebSocketConnection` and the `WebSocket` over it.
+Apps get a `WebSocketConnection` and a `WebSocket` that wrap it.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
 from time import perf_counter
@@ -16,9 +17,8 @@ import trio
 
 from quart_wshub.connection.ending import Ending, EndingKind
 from quart_wshub.connection.inbox import Inbox
-from quart_wshub.connection.memberships import Memberships
 from quart_wshub.connection.outbox import Outbox
-from quart_wshub.connection.pacing import Pacer
+from quart_wshub.connection.pacer import Pacer
 from quart_wshub.connection.requests import MARK, Requests, check_timeout, no_reply
 from quart_wshub.connection.statistics import ConnectionStatistics
 from quart_wshub.protocol.close_codes import CloseCode
@@ -40,7 +40,20 @@ __all__ = ["Session"]
 
 
 BURST_SECONDS = 50e-6
-"""A handler that sends faster than this is not written for one by one: the rest of its burst goes out in one piece."""
+"""Messages of a handler that sends faster than this are not written one by one: the rest of the burst is one write."""
+
+
+@dataclass(slots=True)
+class Membership:
+    """A subscription that open `membership` blocks rely on.
+
+    Attributes:
+        outlasts_blocks: it was there before the blocks, or `subscribe` was called meanwhile.
+        blocks: how many are open.
+    """
+
+    outlasts_blocks: bool
+    blocks: int = 0
 
 
 class Session:
@@ -48,14 +61,14 @@ class Session:
 
     Attributes:
         connection_id: identifies this socket; the client knows it from `hello`.
-        identity: who authenticated, until when, and what else the token said.
+        identity: who authenticated, until when, and with which claims.
         connected_at: when the connection was made, in UTC.
-        ending: how it ends; `None` while it does not.
-        last_seen: Trio time at which the peer last proved that it lives.
+        ending: how it closes; `None` while it is open.
+        last_seen: Trio time at which something last arrived from the peer.
         on_closing: called in the middle of `begin_close`, with this session.
         on_refresh: called when there is a newer identity.
-        requests: what the server asked this client; `None` while there is nothing.
-        memberships: the `membership` blocks; `None` before the first.
+        requests: the server's requests to this client; `None` while there are none.
+        memberships: the open `membership` blocks, by topic.
     """
 
     __slots__ = (
@@ -67,9 +80,9 @@ class Session:
         "_messages_sent",
         "_pacer",
         "_pinged_at",
-        "_posted_at",
         "_registry",
         "_round_trip",
+        "_sent_at",
         "_transport",
         "connected_at",
         "connection_id",
@@ -104,7 +117,7 @@ class Session:
         self.on_closing: list[Callable[[Session], None]] = []
         self.on_refresh: Callable[[], None] | None = None
         self.requests: Requests | None = None
-        self.memberships: Memberships | None = None
+        self.memberships: dict[str, Membership] = {}
         self._registry = registry
         self._fan_out = fan_out
         self._transport = transport
@@ -112,12 +125,11 @@ class Session:
         self._pacer = Pacer()
         self._messages_received = self._bytes_received = self._messages_sent = self._bytes_sent = 0
         self._pinged_at: float | None = None
-        self._posted_at = 0.0
+        self._sent_at = 0.0
         self._round_trip: float | None = None
 
     @property
     def user_id(self) -> UserId:
-        """Who authenticated."""
         return self.identity.user_id
 
     def refresh(self, identity: Identity) -> None:
@@ -135,7 +147,6 @@ class Session:
             raise WebSocketDisconnect(self.ending.code, self.ending.reason)
 
     def statistics(self) -> ConnectionStatistics:
-        """What went through this connection and what waits."""
         return ConnectionStatistics(
             messages_received=self._messages_received,
             bytes_received=self._bytes_received,
@@ -147,42 +158,42 @@ class Session:
             round_trip_seconds=self._round_trip,
         )
 
-    # In
+    # Receiving
 
     def received(self, messages: Sequence[str | bytes]) -> None:
-        """Note that the peer sent something, which proves that it lives."""
+        """Count what the peer sent, which also proves that it is alive."""
         self.last_seen = trio.current_time()
         self._messages_received += len(messages)
         self._bytes_received += sum(map(size_of, messages))
 
     def take(self, message: str | bytes) -> None:
-        """Give a message to whoever waits for it: a request of the server's to this client, else the handler."""
+        """Pass a message to the server's request that it answers, else to the handler's inbox."""
         if self.requests is None or not isinstance(message, str) or not self.requests.take(message):
             self.inbox.put(message)
 
     def ping_sent(self) -> None:
-        """Note when the heartbeat asked."""
+        """Start to measure the round trip of a heartbeat."""
         self._pinged_at = trio.current_time()
 
     def pong_received(self) -> None:
-        """Note when the peer answered; a pong nobody asked for says nothing of the round trip."""
+        """Measure the round trip; an unsolicited pong says nothing of it."""
         if self._pinged_at is not None:
             self._round_trip = trio.current_time() - self._pinged_at
             self._pinged_at = None
 
-    # Out
+    # Sending
 
     def offer(self, frame: Frame) -> bool:
-        """Queue a frame without waiting. Says whether it was accepted.
+        """Send or queue a frame without waiting. Returns whether it was accepted.
 
-        A peer so slow that its queue is full is closed with 1013, so that it costs neither the caller nor others.
+        A peer so slow that its queue is full is closed with 1013, so that it delays neither the caller nor others.
         """
         if self.ending is not None:
             return False
         try:
             rest = self._transport.try_send(frame) if self.outbox.idle else frame
         except WebSocketDisconnect:
-            return False  # the receiver is about to find out, and may have messages to take before that
+            return False  # the receiver is about to notice, and may have messages to read before that
         if rest is not None and not self.outbox.offer(rest):
             self.begin_close(CloseCode.TRY_AGAIN_LATER, kind=EndingKind.OVERFLOWED)
             return False
@@ -191,42 +202,36 @@ class Session:
         return True
 
     async def send(self, frame: Frame) -> None:
-        """Send a frame, or queue it, waiting for room: the handler's own sends are slowed down, unlike a fan-out.
+        """Send a frame, or queue it, waiting for room: backpressure for the handler's own sends, unlike a fan-out.
 
-        Every call can be cancelled; one that need not wait gives way to other tasks every 64th time.
+        Every call can be cancelled; one that need not wait yields to other tasks every 64th time.
 
         Raises:
             WebSocketDisconnect: the socket is closed.
         """
-        await self._pacer.before()
-        if not self._post(frame):
+        await self._pacer.checkpoint()
+        self._raise_if_closed()
+        self._fan_out.serve_first(self)  # what was published before this
+        if self.outbox.idle:
+            now = perf_counter()
+            in_a_burst, self._sent_at = now - self._sent_at < BURST_SECONDS, now
+            rest = frame if in_a_burst else self._transport.try_send(frame)
+            if rest is not None:
+                self.outbox.offer(rest)  # an idle outbox has room, so no half of a frame is lost here
+        else:
             await self.outbox.put(frame)
         self._messages_sent += 1
         self._bytes_sent += frame.size
 
-    def _post(self, frame: Frame) -> bool:
-        """Send or queue a frame at once; `False` where others are queued before it."""
-        self._raise_if_closed()
-        self._fan_out.serve_first(self)  # what this handler has published before
-        if not self.outbox.idle:
-            return False  # `put` leaves room for what cannot wait
-        now = perf_counter()
-        in_a_burst, self._posted_at = now - self._posted_at < BURST_SECONDS, now
-        rest = frame if in_a_burst else self._transport.try_send(frame)
-        # An idle outbox has room, so half a frame cannot be lost here.
-        return rest is None or self.outbox.offer(rest)
-
     async def request(self, envelope: WSEnvelope, timeout: float) -> WSEnvelope:
         """Send a copy of the envelope with a `request_id` of its own, and wait for the client's reply.
 
-        What `WebSocketHub.request` says of errors and cancellation holds here.
+        Errors and cancellation: see `WebSocketHub.request`.
         """
         check_timeout(timeout)
         request_id = f"{MARK}{token_hex(16)}"
         frame = Frame(envelope.model_copy(update={"request_id": request_id}).encode())
-        if self.requests is None:
-            self.requests = Requests()
-        requests = self.requests
+        requests = self.requests = self.requests or Requests()
         request = requests.begin(request_id, envelope.type)
         try:
             with trio.move_on_after(timeout):
@@ -250,39 +255,31 @@ class Session:
         return self._registry.topics_of(self)
 
     def subscribe(self, topic: str) -> None:
-        """Subscribe; idempotent.
-
-        Raises:
-            TopicLimitError: it has `WS_MAX_TOPICS_PER_CONNECTION` topics already.
-        """
+        """Subscribe; idempotent. Raises `TopicLimitError` beyond `WS_MAX_TOPICS_PER_CONNECTION`."""
         self._join(topic)
-        if self.memberships is not None:
-            self.memberships.subscribed(topic)
+        if (membership := self.memberships.get(topic)) is not None:
+            membership.outlasts_blocks = True
 
     def unsubscribe(self, topic: str) -> None:
         """Unsubscribe, whatever `membership` blocks are open; idempotent."""
         self._leave(topic)
-        if self.memberships is not None:
-            self.memberships.unsubscribed(topic)
+        self.memberships.pop(topic, None)
 
     @contextmanager
     def membership(self, topic: str) -> Iterator[None]:
-        """Subscribed for as long as the block lasts; see `WebSocketHub.subscription`.
-
-        Raises:
-            TopicLimitError: as for `subscribe`.
-        """
-        was_member = topic in self.topics
+        """Subscribe for the length of the block; see `WebSocketHub.subscription`. Raises as `subscribe` does."""
+        was_subscribed = topic in self.topics
         self._join(topic)
-        if self.memberships is None:
-            self.memberships = Memberships()
-        memberships = self.memberships
-        block = memberships.enter(topic, was_member=was_member)
+        membership = self.memberships.setdefault(topic, Membership(outlasts_blocks=was_subscribed))
+        membership.blocks += 1
         try:
             yield
         finally:
-            if memberships.leave(topic, block):
-                self._leave(topic)
+            membership.blocks -= 1
+            if not membership.blocks and self.memberships.get(topic) is membership:  # not after `unsubscribe`
+                del self.memberships[topic]
+                if not membership.outlasts_blocks:
+                    self._leave(topic)
 
     def _join(self, topic: str) -> None:
         topics = self.topics
@@ -296,15 +293,15 @@ class Session:
         self._fan_out.serve_first(self)  # what was published before this
         self._registry.unsubscribe(self, topic)
 
-    # The end
+    # Closing
 
     def begin_close(
         self, code: int, reason: str | None = None, *, kind: EndingKind, deadline: float = math.inf
     ) -> bool:
-        """Start to close, at once and without waiting; the connection's nursery does the rest.
+        """Begin to close without waiting; the connection's nursery does the rest. Returns whether this call began it.
 
-        Only the first call counts; says whether this was it. When it returns, the session is out of the registry.
-        `reason` defaults to the code's own.
+        Only the first call counts. When it returns, the session is out of the registry. `reason` defaults to the
+        code's own.
         """
         if self.ending is not None:
             return False
@@ -331,11 +328,11 @@ class Session:
         return True
 
     def close(self, code: int, reason: str | None = None) -> bool:
-        """Start to close because the server wants to; says whether this began it."""
+        """Begin to close because the server wants to. Returns whether this call began it."""
         return self.begin_close(code, reason, kind=EndingKind.SERVER_CLOSED)
 
     def peer_left(self, gone: WebSocketDisconnect) -> bool:
-        """Start to close because the peer has gone."""
+        """Begin to close because the peer has gone."""
         return self.begin_close(gone.code, gone.reason, kind=EndingKind.PEER_LEFT)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""`ConnectionStatistics`: what a connection counts."""
+"""`ConnectionStatistics`: the counters of a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`WebSocket`: the socket as a handler sees it."""
+"""`WebSocket`: the socket as a handler uses it."""
 
 from __future__ import annotations
 
@@ -22,40 +22,9 @@ if TYPE_CHECKING:
 
     from quart_wshub.connection.session import Session
 
-__all__ = ["HandshakeInfo", "WebSocket"]
+__all__ = ["WebSocket"]
 
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-class HandshakeInfo:
-    """What the handshake said, with every token masked. Parsed when asked for: most handlers never do.
-
-    Args:
-        scope: the ASGI scope, already masked.
-    """
-
-    __slots__ = ("_scope", "path_params", "subprotocol")
-
-    def __init__(self, scope: Mapping[str, Any], path_params: Mapping[str, Any], subprotocol: str | None) -> None:
-        self._scope = scope
-        self.path_params: Mapping[str, Any] = MappingProxyType(dict(path_params)) if path_params else NOTHING
-        self.subprotocol: str | None = subprotocol
-
-    @property
-    def path(self) -> str:
-        path: str = self._scope["path"]
-        return path
-
-    @property
-    def headers(self) -> Headers:
-        fields = self._scope["headers"]
-        return Headers((name.decode("latin-1").title(), value.decode("latin-1")) for name, value in fields)
-
-    @property
-    def args(self) -> MultiDict[str, str]:
-        query = self._scope["query_string"].decode(errors="replace")
-        return MultiDict(parse_qsl(query, keep_blank_values=True, errors="replace"))
+NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
 
 
 class WebSocket:
@@ -65,41 +34,49 @@ class WebSocket:
     `WebSocketDisconnect` once the socket is closed; a handler need not catch that.
     """
 
-    __slots__ = ("_handshake", "_session")
+    __slots__ = ("_path_params", "_scope", "_session", "_subprotocol")
 
-    def __init__(self, session: Session, handshake: HandshakeInfo) -> None:
+    def __init__(
+        self, session: Session, scope: Mapping[str, Any], path_params: Mapping[str, Any], subprotocol: str | None
+    ) -> None:
+        """`scope` is the ASGI scope with its tokens masked; the rest is the handshake's."""
         self._session = session
-        self._handshake = handshake
+        self._scope = scope
+        self._path_params = MappingProxyType(path_params) if path_params else NO_PARAMS
+        self._subprotocol = subprotocol
 
     @property
     def headers(self) -> Headers:
         """The handshake's headers; tokens are masked as ``***``."""
-        return self._handshake.headers
+        fields = self._scope["headers"]
+        return Headers((name.decode("latin-1").title(), value.decode("latin-1")) for name, value in fields)
 
     @property
     def args(self) -> MultiDict[str, str]:
         """The handshake's query arguments; tokens are masked as ``***``."""
-        return self._handshake.args
+        query = self._scope["query_string"].decode(errors="replace")
+        return MultiDict(parse_qsl(query, keep_blank_values=True, errors="replace"))
 
     @property
     def path(self) -> str:
         """The handshake's path, without query."""
-        return self._handshake.path
+        path: str = self._scope["path"]
+        return path
 
     @property
     def path_params(self) -> Mapping[str, Any]:
         """The variable parts of the route, where the blueprint's `path` has some: ``path="/ws/<room>"``."""
-        return self._handshake.path_params
+        return self._path_params
 
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol that was agreed on; `bearer` where it only carried the token."""
-        return self._handshake.subprotocol
+        return self._subprotocol
 
     async def receive(self) -> str | bytes:
         """The next message: text as `str`, binary as `bytes`, also when empty.
 
-        After the peer has gone this still gives every message it had sent, in order.
+        After the peer has gone this still returns every message it had sent, in order.
         """
         return await self._session.inbox.get()
 
@@ -124,7 +101,7 @@ class WebSocket:
     async def _receive_text(self) -> str:
         message = await self.receive()
         if not isinstance(message, str):
-            msg = "a text message was expected, and a binary one came"
+            msg = "expected a text message, got a binary one"
             raise UnsupportedDataError(msg)
         return message
 
@@ -154,10 +131,10 @@ class WebSocket:
         await self._session.send(Frame(message))
 
     async def send_json(self, obj: Any) -> None:
-        """Send an object as JSON text; UUIDs, datetimes, dataclasses and pydantic models are understood.
+        """Send an object as JSON text; UUIDs, datetimes, dataclasses and pydantic models are supported.
 
         Raises:
-            pydantic_core.PydanticSerializationError: `obj` holds something that has no JSON form.
+            pydantic_core.PydanticSerializationError: `obj` cannot be serialised to JSON.
         """
         await self._session.send(Frame(to_json(obj).decode()))
 
@@ -166,10 +143,10 @@ class WebSocket:
         await self._session.send(Frame(envelope.encode()))
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Close the socket, once what was sent before has gone out. A second call does nothing.
+        """Close the socket, after everything sent before. A second call does nothing.
 
-        The closing handshake goes on by itself; the handler may do its own cleanup for up to
-        `WS_CLOSE_TIMEOUT_SECONDS` and is cancelled then.
+        The closing handshake runs by itself; the handler may do its own cleanup for up to
+        `WS_CLOSE_TIMEOUT_SECONDS` and is then cancelled.
 
         Raises:
             ValueError: the code may not be sent (RFC 6455, section 7.4), or the reason is over 123 bytes.

@@ -38,12 +38,12 @@ class WebSocketConnection:
 
     @property
     def identity(self) -> Identity:
-        """Who authenticated, until when, and what else the token said."""
+        """Who authenticated, until when, and with which claims."""
         return self._session.identity
 
     @property
     def claims(self) -> Mapping[str, Any]:
-        """What the resolver knew besides the user; empty where it returned a bare id."""
+        """The identity's claims; empty where the resolver returned a bare id."""
         return self._session.identity.claims
 
     @property
@@ -62,9 +62,9 @@ class WebSocketConnection:
         return self._ws
 
     def refresh(self, identity: Identity) -> None:
-        """Take a newer token's identity in place of the present one: its expiry, sooner or later, and its claims.
+        """Replace the identity by that of a newer token: its expiry, sooner or later, and its claims.
 
-        Synchronous; from here on the new expiry counts. One that is past closes the socket with 4401.
+        Synchronous; the new expiry counts at once. One that is past closes the socket with 4401.
 
         Raises:
             UsageError: it is another user's.
@@ -73,7 +73,7 @@ class WebSocketConnection:
         self._session.refresh(identity)
 
     def statistics(self) -> ConnectionStatistics:
-        """What went through this connection and what waits."""
+        """A snapshot of this connection's counters and queues."""
         return self._session.statistics()
 
     def __repr__(self) -> str:
@@ -81,5 +81,5 @@ class WebSocketConnection:
 
 
 def session_of(connection: WebSocketConnection) -> Session:
-    """What the rest of the library uses of a connection."""
+    """The session that a connection wraps."""
     return connection._session

@@ -1,1 +1,1 @@
-"""The built-in dispatcher: what an app registers by type of message, and what runs it in the handler's place."""
+"""The `MessageRouter`: handlers that an app registers by message type, and the dispatcher that runs them."""

@@ -1,9 +1,9 @@
-"""The messages every router takes by itself: `subscribe`, `unsubscribe` and `auth.refresh`."""
+"""The built-in messages of every router: `subscribe`, `unsubscribe` and `auth.refresh`."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quart_wshub.auth.handshake import describe_failure
 from quart_wshub.auth.identity import BearerResolver, Identity, ResolverError, resolve
@@ -28,7 +28,7 @@ log: logging.Logger = logging.getLogger("quart_wshub")
 
 
 class BuiltIns:
-    """What answers them, for all connections of one blueprint."""
+    """The handlers of the built-in messages, for all connections of one blueprint."""
 
     def __init__(self, policies: TopicPolicies, resolver: BearerResolver, settings: WebSocketSettings) -> None:
         self._policies = policies
@@ -37,7 +37,7 @@ class BuiltIns:
         self._warned_no_policy = False
 
     def routes(self) -> dict[str, BoundRoute]:
-        """The routes, by type."""
+        """The built-in routes, by type."""
         handlers: dict[str, Invoke] = {
             "subscribe": self.subscribe,
             "unsubscribe": self.unsubscribe,
@@ -46,7 +46,9 @@ class BuiltIns:
         return {name: BoundRoute(facts, handlers[name], handlers[name]) for name, facts in BUILTIN_ROUTES.items()}
 
     async def subscribe(self, message: TopicData, connection: WebSocketConnection, hub: WebSocketHub) -> TopicData:
-        self._check_length(message.topic)
+        longest = self._settings.WS_MAX_TOPIC_LENGTH
+        if len(message.topic) > longest:
+            raise MessageError(ErrorCode.LIMIT_EXCEEDED, f"the name of a topic has at most {longest} characters")
         await self._check_policy(message.topic, connection)
         try:
             await hub.subscribe(connection.connection_id, message.topic)
@@ -62,43 +64,32 @@ class BuiltIns:
         self, message: TokenData, connection: WebSocketConnection, hub: WebSocketHub
     ) -> TokenRefreshed | None:
         identity = await self._resolve(message.token.get_secret_value(), connection)
-        if identity is None:
-            _reject(connection, "token invalid or expired")
-            return None
-        if identity.user_id != connection.user_id:
-            _reject(connection, "token of another user")
-            return None
-        connection.refresh(identity)
-        return TokenRefreshed(expires_at=identity.expires_at)
-
-    def _check_length(self, topic: str) -> None:
-        longest = self._settings.WS_MAX_TOPIC_LENGTH
-        if len(topic) > longest:
-            msg = f"the name of a topic has at most {longest} characters"
-            raise MessageError(ErrorCode.LIMIT_EXCEEDED, msg)
+        if identity is not None and identity.user_id == connection.user_id:
+            connection.refresh(identity)
+            return TokenRefreshed(expires_at=identity.expires_at)
+        reason = "token invalid or expired" if identity is None else "token of another user"
+        session_of(connection).close(CloseCode.UNAUTHORIZED, reason)
+        return None
 
     async def _check_policy(self, topic: str, connection: WebSocketConnection) -> None:
         policy = self._policies.find(topic)
-        if policy is None:
-            self._warn_if_there_is_no_policy()
-        elif await self._allows(policy, topic, connection):
-            return
-        raise MessageError(ErrorCode.FORBIDDEN, "you may not subscribe to this topic")
-
-    async def _allows(self, policy: Any, topic: str, connection: WebSocketConnection) -> bool:
         try:
-            return await is_allowed(policy, connection, topic, seconds=self._settings.WS_AUTH_TIMEOUT_SECONDS)
+            if policy is None:
+                self._warn_without_policies()
+            elif await is_allowed(policy, connection, topic, seconds=self._settings.WS_AUTH_TIMEOUT_SECONDS):
+                return
         except PolicyError as error:
             who = (connection.connection_id, connection.user_id)
             log.error("%s: connection=%s user=%r", error, *who, exc_info=error.__cause__)
             raise internal_error() from None
+        raise MessageError(ErrorCode.FORBIDDEN, "you may not subscribe to this topic")
 
-    def _warn_if_there_is_no_policy(self) -> None:
-        """Safe by default, but not silently: clients are only told that they may not."""
+    def _warn_without_policies(self) -> None:
+        """Log once that a router without any policy refuses every topic: clients are only told `forbidden`."""
         if not self._policies and not self._warned_no_policy:
             self._warned_no_policy = True
             log.warning(
-                "a client asked for a topic and was refused: this MessageRouter has no policy. Give it one with "
+                "a client was refused a topic: this MessageRouter has no policy. Give it one with "
                 "authorize_subscribe= or @messages.authorize(prefix); to open every topic to every user, "
                 "authorize_subscribe=lambda connection, topic: True"
             )
@@ -110,7 +101,3 @@ class BuiltIns:
             who = (connection.connection_id, connection.user_id)
             log.error("auth.refresh failed: connection=%s user=%r: %s", *who, describe_failure(token, error))
             raise internal_error() from None
-
-
-def _reject(connection: WebSocketConnection, reason: str) -> None:
-    session_of(connection).close(CloseCode.UNAUTHORIZED, reason)

@@ -1,10 +1,10 @@
-"""What an app does at the edges of its messages: when a connection starts and ends, with binary, and with errors."""
+"""The hooks of an app: for connect and disconnect, for binary messages, and for errors."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from quart_wshub.connection.websocket_connection import WebSocketConnection
 from quart_wshub.hub.websocket_hub import WebSocketHub
@@ -27,14 +27,12 @@ ErrorAnswer = MessageError | None
 ErrorHook = (
     Callable[[Any, WebSocketConnection], ErrorAnswer] | Callable[[Any, WebSocketConnection], Awaitable[ErrorAnswer]]
 )
-"""`(error, connection)`, sync or async: returns or raises the `MessageError` to answer with; `None` leaves the error
-to the log, and the answer is `internal`."""
-
-F = TypeVar("F", bound=Callable[..., Any])
+"""`(error, connection)`, sync or async: returns or raises the `MessageError` to answer with; for `None` the error is
+logged, and the answer is `internal`."""
 
 
 class Hooks:
-    """The hooks of one router, in the order in which they were given."""
+    """The hooks of one router, in the order of registration."""
 
     def __init__(self) -> None:
         self.on_connect: list[ConnectHook] = []
@@ -43,7 +41,7 @@ class Hooks:
         self._on_error: dict[type[Exception], ErrorHook] = {}
 
     def set_binary(self, handler: BinaryHandler) -> None:
-        """Take the handler of binary messages.
+        """Set the handler of binary messages.
 
         Raises:
             ConfigurationError: there is another.
@@ -54,7 +52,7 @@ class Hooks:
         self.on_binary = handler
 
     def add_error(self, error_type: type[Exception], hook: ErrorHook) -> None:
-        """Take a hook for one type of exception.
+        """Add the hook for one type of exception.
 
         Raises:
             ConfigurationError: it has another.
@@ -64,10 +62,10 @@ class Hooks:
             raise ConfigurationError(msg)
 
     def include(self, other: Hooks) -> None:
-        """Take over all of another router's.
+        """Add all hooks of another router.
 
         Raises:
-            ConfigurationError: both have one where there can be only one.
+            ConfigurationError: both have a hook of which there can be only one.
         """
         self.on_connect += other.on_connect
         self.on_disconnect += other.on_disconnect
@@ -77,51 +75,32 @@ class Hooks:
             self.add_error(error_type, hook)
 
     def for_error(self, error: BaseException) -> ErrorHook | None:
-        """The hook of the nearest of the exception's classes."""
-        for error_type in type(error).__mro__:
-            hook = self._on_error.get(error_type)
-            if hook is not None:
-                return hook
-        return None
+        """The hook for the exception's class, else for its nearest base class."""
+        hooks = (self._on_error.get(error_type) for error_type in type(error).__mro__)
+        return next((hook for hook in hooks if hook is not None), None)
 
 
 def check_hook(hook: Callable[..., Any], wanted: str) -> None:
-    """Check that this is an async function of as many arguments as `wanted` shows.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
+    """Raise `ConfigurationError` unless this is an async function of as many arguments as `wanted` shows."""
     require_callable(hook, wanted)
     check_arguments(hook, wanted)
 
 
 def check_arguments(hook: Callable[..., Any], wanted: str) -> None:
-    """Check that this can be called with as many arguments as `wanted` shows.
-
-    Raises:
-        ConfigurationError: it cannot.
-    """
+    """Raise `ConfigurationError` unless this can be called with as many arguments as `wanted` shows."""
     count = wanted[wanted.index("(") :].count(",") + 1
     try:
         inspect.signature(hook).bind(*[None] * count)
     except TypeError:
-        _fail(hook, f"must take {count} arguments: {wanted}")
+        msg = f"{show(hook)} must take {count} arguments: {wanted}"
+        raise ConfigurationError(msg) from None
 
 
 def check_error_type(error_type: object) -> None:
-    """Check that a hook may be given for this.
-
-    Raises:
-        ConfigurationError: it may not.
-    """
+    """Raise `ConfigurationError` unless this is a type of exception that may have a hook."""
     if not isinstance(error_type, type) or not issubclass(error_type, Exception):
         msg = f"on_error({error_type!r}) needs a type of exception: @messages.on_error(LookupError)"
         raise ConfigurationError(msg)
     if issubclass(error_type, (MessageError, WebSocketDisconnect)):
-        msg = f"on_error({error_type.__name__}): these never reach a hook, since what they mean is settled"
+        msg = f"on_error({error_type.__name__}): these never reach a hook, because the library handles them"
         raise ConfigurationError(msg)
-
-
-def _fail(hook: object, why: str) -> NoReturn:
-    msg = f"{show(hook)} {why}"
-    raise ConfigurationError(msg)

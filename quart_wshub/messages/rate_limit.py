@@ -5,14 +5,13 @@ from __future__ import annotations
 __all__ = ["TokenBucket"]
 
 ROUNDING_SECONDS = 1e-6
-"""What sums of times may be off by, so that whoever waits as long as told is served."""
+"""Tolerance for sums of times, so that a client that waits as long as it was told is served."""
 
 
 class TokenBucket:
-    """Takes `burst` at once, and `per_second` in the long run. It is full at first.
+    """Allows `burst` at once, and `per_second` in the long run. It starts full.
 
-    The one number it keeps is when it will be full again; each token taken puts that off by the time one takes to
-    grow back.
+    Its only state is the time at which it will be full again, which each token taken postpones by one interval.
     """
 
     __slots__ = ("_debt_limit", "_full_at", "_interval")
@@ -23,9 +22,9 @@ class TokenBucket:
         self._full_at = 0.0
 
     def take(self, now: float) -> float:
-        """Take a token: 0. Where there is none, nothing is taken: the seconds until there will be one.
+        """Take a token and return 0; where there is none, take nothing and return the seconds until there is one.
 
-        `now` is in seconds, of a clock that does not go back, and 0 or later.
+        `now` is in seconds, at least 0, of a monotonic clock.
         """
         full_at = max(self._full_at, now)
         wait = full_at - now - self._debt_limit

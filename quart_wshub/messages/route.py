@@ -1,4 +1,4 @@
-"""One registered route: what dispatching needs of it."""
+"""`BoundRoute`: one registered route with its handler, ready for dispatch."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from quart_wshub.description.route import Route
-from quart_wshub.messages.replies import reply_frame, reply_start
 from quart_wshub.messages.signature import description_of, read_signature, show
-from quart_wshub.protocol.envelope import is_reserved
+from quart_wshub.protocol.envelope import REPLY_SUFFIX, is_reserved
 from quart_wshub.protocol.errors import ConfigurationError
+from quart_wshub.protocol.frame import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from quart_wshub.messages.signature import Invoke
-    from quart_wshub.protocol.frame import Frame
 
 __all__ = ["BoundRoute", "check_options", "check_type", "make_route"]
 
 
 class BoundRoute:
-    """A route with its handler. The attributes that are facts too are copies, for the hot path."""
+    """A route with its handler. Some attributes are copies of `facts`, for the hot path."""
 
     __slots__ = (
         "_may_reply_nothing",
@@ -50,10 +49,10 @@ class BoundRoute:
         self.raw: bool = facts.data_model is None
         self._model = facts.data_model
         self._may_reply_nothing = may_reply_nothing
-        self._reply_start = reply_start(facts.type)
+        self._reply_start = b'{"type":' + to_json(facts.type + REPLY_SUFFIX) + b',"data":'
 
     def renamed(self, new_type: str) -> BoundRoute:
-        """The same under another type."""
+        """The same route for another type."""
         facts = replace(self.facts, type=new_type)
         return BoundRoute(facts, self.handler, self.invoke, may_reply_nothing=self._may_reply_nothing)
 
@@ -70,12 +69,13 @@ class BoundRoute:
         return model
 
     def reply(self, result: object, request_id: str) -> Frame:
-        """The reply that a handler's result makes. A declared model has the last word on what goes out.
+        """The reply with a handler's result as its data, which a declared model validates and serialises.
 
         Raises:
-            TypeError, ValueError: nothing can be made of it.
+            TypeError, ValueError: it cannot be a reply's data.
         """
-        return reply_frame(self._reply_start, self._encode(result), request_id)
+        data = self._encode(result)
+        return Frame((self._reply_start + data + b',"request_id":' + to_json(request_id) + b"}").decode())
 
     def _encode(self, result: object) -> bytes:
         if result is None and self._may_reply_nothing:
@@ -93,7 +93,7 @@ class BoundRoute:
 
 
 def _json_of(model: type[BaseModel], value: object) -> bytes:
-    """By its aliases, as the model's JSON schema has it; of a subclass only what the model itself knows."""
+    """By alias, as in the model's JSON schema; of a subclass only the fields of the model itself."""
     return model.__pydantic_serializer__.to_json(value, by_alias=True)
 
 
@@ -105,7 +105,7 @@ def make_route(
     concurrent: bool,
     errors: Sequence[str],
 ) -> BoundRoute:
-    """Read everything there is to know of a handler.
+    """Make the route of a handler from its signature and docstring.
 
     Raises:
         ConfigurationError: it cannot handle messages.
@@ -129,33 +129,22 @@ def make_route(
 
 
 def check_type(envelope_type: object) -> None:
-    """Check that an app may use this type.
-
-    Raises:
-        ConfigurationError: it may not.
-    """
+    """Raise `ConfigurationError` for a type that an app may not use."""
     if not isinstance(envelope_type, str) or not envelope_type:
         shown = show(envelope_type) if callable(envelope_type) else repr(envelope_type)
         msg = f'a message type is a non-empty string, not {shown}: @messages.on("chat.send")'
         raise ConfigurationError(msg)
     if is_reserved(envelope_type):
-        msg = f"message type {envelope_type!r} is reserved: it has a meaning of its own on the wire; choose another"
+        msg = f"message type {envelope_type!r} is reserved for the protocol; choose another"
         raise ConfigurationError(msg)
 
 
 def check_options(envelope_type: str, timeout: object, errors: object) -> None:
-    """Check the options of a registration.
-
-    Raises:
-        ConfigurationError: one of them cannot work.
-    """
-    if timeout is not None and not _is_duration(timeout):
+    """Raise `ConfigurationError` for options of a registration that cannot work."""
+    is_duration = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < math.inf
+    if timeout is not None and not is_duration:
         msg = f"timeout={timeout!r} of {envelope_type!r} must be a number of seconds greater than 0, or None"
         raise ConfigurationError(msg)
     if isinstance(errors, str):
         msg = f"errors={errors!r} of {envelope_type!r} must be a sequence of codes: [{errors!r}]"
         raise ConfigurationError(msg)
-
-
-def _is_duration(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf

@@ -1,8 +1,9 @@
-"""`MessageRouter`: an app's messages, registered by type. What it registers is data; `dispatch` runs it."""
+"""`MessageRouter`: handlers registered by message type. A `Dispatcher` per connection runs them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -46,13 +47,13 @@ P = TypeVar("P", bound=SubscribePolicy)
 
 
 class MessageRouter:
-    """Takes envelopes, validates them, and hands each to the handler of its type.
+    """Validates each envelope and passes it to the handler registered for its type.
 
-    Give it to `make_websocket_blueprint` in the handler's place; to several, if you like. Everything is registered
-    before the first connection.
+    Give it to one or more `make_websocket_blueprint` in place of a handler. Everything must be registered before the
+    first connection.
 
     Args:
-        authorize_subscribe: who may subscribe to a topic for which no `authorize` prefix fits; see `SubscribePolicy`.
+        authorize_subscribe: who may subscribe to a topic that matches no `authorize` prefix; see `SubscribePolicy`.
             Without any policy nobody may.
 
     Raises:
@@ -61,7 +62,7 @@ class MessageRouter:
 
     def __init__(self, *, authorize_subscribe: SubscribePolicy | None = None) -> None:
         self._routes: dict[str, BoundRoute] = {}
-        self._waiting: dict[str, Callable[[], BoundRoute]] = {}
+        self._unresolved: dict[str, Callable[[], BoundRoute]] = {}
         self._sent: dict[str, Sent] = {}
         self._hooks = Hooks()
         self._policies = TopicPolicies(authorize_subscribe)
@@ -80,16 +81,16 @@ class MessageRouter:
         """Register an async function as the handler of one type.
 
         Its first parameter is the message: annotated with a pydantic model, it gets `data` validated into that; with
-        `WSEnvelope`, the whole envelope. Others are the `WebSocketConnection` and the `WebSocketHub`, in any order, by
-        annotation, or by the names `connection` and `hub`, or left out. What it returns is the reply's data: a model,
-        a dict, or `None` for ``{}``; it is sent where the request has a `request_id`. A model in the return
-        annotation validates and serialises it.
+        `WSEnvelope`, the whole envelope. It may also take the `WebSocketConnection` and the `WebSocketHub`, in any
+        order, by annotation or by the names `connection` and `hub`. What it returns is the reply's data: a model, a
+        dict, or `None` for ``{}``; a reply is sent if the request has a `request_id`. A model in the return annotation
+        validates and serialises it.
 
         Args:
             envelope_type: the `type` it handles.
-            timeout: seconds it may take; then it is cancelled, and the answer is `timeout`.
+            timeout: seconds after which it is cancelled, and the answer is `timeout`.
             concurrent: other messages of the same connection need not wait for it, nor it for them.
-            errors: codes of its own that it may answer, for descriptions of the app.
+            errors: its own error codes, for descriptions of the app.
 
         Raises:
             ConfigurationError: the type is taken or reserved, or the function cannot handle it.
@@ -98,15 +99,13 @@ class MessageRouter:
         check_options(envelope_type, timeout, errors)
 
         def register(handler: H) -> H:
-            def make() -> BoundRoute:
-                return make_route(envelope_type, handler, timeout=timeout, concurrent=concurrent, errors=errors)
-
+            make = partial(make_route, envelope_type, handler, timeout=timeout, concurrent=concurrent, errors=errors)
             self._check_open()
             self._check_free(envelope_type, handler)
             try:
                 self._routes[envelope_type] = make()
             except NameError:
-                self._waiting[envelope_type] = make
+                self._unresolved[envelope_type] = make
             return handler
 
         return register
@@ -114,8 +113,8 @@ class MessageRouter:
     def on_connect(self, hook: C) -> C:
         """Call ``async def hook(connection, hub)`` before a connection's first message.
 
-        Where one raises, the error is answered as for a message and the socket is closed: with 4403, or 1008 for
-        `rate_limited` and `limit_exceeded`, or 1011 for `internal` and exceptions nobody expected.
+        If one raises, the error is answered as for a message and the socket is closed: with 4403, or 1008 for
+        `rate_limited` and `limit_exceeded`, or 1011 for `internal` and unexpected exceptions.
 
         Raises:
             ConfigurationError: it is no such function.
@@ -128,9 +127,9 @@ class MessageRouter:
     def on_disconnect(self, hook: D) -> D:
         """Call ``async def hook(connection, hub, close)`` when a connection is over, however it ended.
 
-        `close` has the `code` and the `reason`. The connection is in no index any more. It runs only if every
-        `on_connect` hook did to its end; it is shielded from cancellation, and cut off after
-        `WS_CLOSE_TIMEOUT_SECONDS`. What it raises is logged.
+        `close` has the `code` and the `reason`. The connection is no longer registered. The hook runs only if every
+        `on_connect` hook returned; it is shielded from cancellation, and cancelled after `WS_CLOSE_TIMEOUT_SECONDS`.
+        What it raises is logged.
 
         Raises:
             ConfigurationError: it is no such function.
@@ -141,7 +140,7 @@ class MessageRouter:
         return hook
 
     def on_binary(self, handler: B) -> B:
-        """Call ``async def handler(message, connection, hub)`` for binary messages, which otherwise close with 1003.
+        """Call ``async def handler(message, connection, hub)`` for binary messages; without it they close with 1003.
 
         Raises:
             ConfigurationError: it is no such function, or there is one already.
@@ -154,8 +153,8 @@ class MessageRouter:
     def on_error(self, error_type: type[Exception]) -> Callable[[F], F]:
         """Call ``hook(error, connection)``, sync or async, for what leaves a handler or an `on_connect` hook.
 
-        It returns or raises the `MessageError` to answer with; `None` leaves the error to the log, and the answer is
-        `internal`. The hook of the nearest class is asked, and no other.
+        It returns or raises the `MessageError` to answer with; for `None` the error is logged, and the answer is
+        `internal`. Only the hook of the nearest class is called.
 
         Raises:
             ConfigurationError: it is no such function, or the type has a hook, or can have none.
@@ -171,7 +170,7 @@ class MessageRouter:
         return register
 
     def authorize(self, prefix: str) -> Callable[[P], P]:
-        """Let a `SubscribePolicy` decide on topics that begin with `prefix`. The longest prefix decides alone.
+        """Let a `SubscribePolicy` decide on topics that begin with `prefix`; the longest matching prefix decides alone.
 
         Raises:
             ConfigurationError: it is no such function, or the prefix is empty or taken.
@@ -185,10 +184,10 @@ class MessageRouter:
         return register
 
     def sends(self, envelope_type: str, data_model: type[BaseModel], *, description: str = "") -> None:
-        """Say that the server sends such messages. For descriptions of the app only; nothing is checked by it.
+        """Declare a message that the server sends, for descriptions of the app only; nothing is checked by it.
 
         Raises:
-            ConfigurationError: the type is reserved or was declared already, or the model is none.
+            ConfigurationError: the type is reserved or was declared already, or the model is not a pydantic model.
         """
         self._check_open()
         check_type(envelope_type)
@@ -198,10 +197,10 @@ class MessageRouter:
         self._declare(Sent(envelope_type, data_model, description))
 
     def include(self, router: MessageRouter, *, prefix: str = "") -> None:
-        """Take over everything that another router has, which can register nothing more from then on.
+        """Add everything registered with another router, which is closed to registration from then on.
 
         Args:
-            prefix: goes before the types of its messages, in both directions; not before topics.
+            prefix: put before the types of its messages, in both directions; not before topics.
 
         Raises:
             ConfigurationError: both have something of which there can be one only.
@@ -225,28 +224,28 @@ class MessageRouter:
 
     @property
     def routes(self) -> Mapping[str, Route]:
-        """What clients may send, by type; the built-in messages are not among it.
+        """What clients may send, by type, without the built-in messages.
 
         Raises:
             ConfigurationError: an annotation names something that is still not defined.
         """
-        self._finish()
+        self._resolve()
         return MappingProxyType({envelope_type: route.facts for envelope_type, route in self._routes.items()})
 
     @property
     def sent(self) -> Mapping[str, Sent]:
-        """What the server was said to send, by type."""
+        """What was declared by `sends`, by type."""
         return MappingProxyType(dict(self._sent))
 
     def asyncapi(
         self, *, path: str = "/ws", settings: WebSocketSettings | None = None, **options: Unpack[AsyncAPIOptions]
     ) -> dict[str, Any]:
-        """All messages, the built-in ones too, as an AsyncAPI 3.0.0 document, ready for `json.dump`.
+        """All messages, including the built-in ones, as an AsyncAPI 3.0.0 document, ready for `json.dump`.
 
         Args:
-            path: of the WebSocket route, as Quart has it: ``/ws/<room>``.
-            settings: leaves out what they switch off, such as `?token=`. `None`: the defaults.
-            options: what it shall say besides: `title`, `version`, `description`, `host`, `secure`.
+            path: of the WebSocket route, in Quart's syntax: ``/ws/<room>``.
+            settings: what they switch off is left out, such as `?token=`. `None`: the defaults.
+            options: further fields: `title`, `version`, `description`, `host`, `secure`.
 
         Raises:
             ConfigurationError: a model has no JSON schema, or an annotation names something that is not defined.
@@ -254,12 +253,12 @@ class MessageRouter:
         return asyncapi(self, path=path, settings=settings, **options)
 
     def __repr__(self) -> str:
-        return f"<MessageRouter {', '.join([*self._routes, *self._waiting]) or 'empty'}>"
+        return f"<MessageRouter {', '.join([*self._routes, *self._unresolved]) or 'empty'}>"
 
     # For the library
 
     def _bind(self, settings: WebSocketSettings, resolver: BearerResolver) -> Handler:
-        self._finish()
+        self._resolve()
         plan: Plan | None = None
 
         async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -276,7 +275,7 @@ class MessageRouter:
         needs_nursery = any(route.concurrent for route in routes.values())
         return Plan(MappingProxyType(routes), self._hooks, settings, needs_nursery)
 
-    # Order of things
+    # Checks
 
     def _declare(self, sent: Sent) -> None:
         if sent.type in self._sent:
@@ -287,7 +286,7 @@ class MessageRouter:
     def _check_free(self, envelope_type: str, handler: Callable[..., Any]) -> None:
         if envelope_type in self._routes:
             other = show(self._routes[envelope_type].handler)
-        elif envelope_type in self._waiting:
+        elif envelope_type in self._unresolved:
             other = "one whose annotations are not defined yet"
         else:
             return
@@ -300,12 +299,12 @@ class MessageRouter:
             raise ConfigurationError(msg)
 
     def _seal(self, why: str) -> None:
-        self._finish()
+        self._resolve()
         self._sealed_by = self._sealed_by or why
 
-    def _finish(self) -> None:
+    def _resolve(self) -> None:
         """Read the handlers whose annotations were not defined yet when they were registered."""
-        for envelope_type, make in list(self._waiting.items()):
+        for envelope_type, make in list(self._unresolved.items()):
             try:
                 self._routes[envelope_type] = make()
             except NameError as error:
@@ -314,11 +313,11 @@ class MessageRouter:
                     "Define models at module level, and import them at run time, not under TYPE_CHECKING"
                 )
                 raise ConfigurationError(msg) from None
-            del self._waiting[envelope_type]
+            del self._unresolved[envelope_type]
 
 
 def bind(router: MessageRouter, settings: WebSocketSettings, resolver: BearerResolver) -> Handler:
-    """The handler that one blueprint runs. The router itself keeps nothing of it.
+    """The handler that one blueprint runs. The router keeps no reference to it.
 
     Raises:
         ConfigurationError: an annotation names something that is still not defined.

@@ -1,7 +1,7 @@
-"""What the signature of a message handler says: the model of its data, that of its reply, and what it wants passed.
+"""The signature of a message handler: the models of its data and its reply, and the arguments it takes.
 
-It knows nothing of routers. Every fault is a `ConfigurationError` that names the handler; a name that is not defined
-(yet) is a `NameError`, for the router may ask again.
+Every fault is a `ConfigurationError` that names the handler, except that a name that is not defined (yet) is a
+`NameError`: the router tries again later.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ VARIADIC = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a handler takes and gives.
+    """What a handler takes and returns.
 
     Attributes:
-        data_model: what `data` is validated into; `None` where the handler takes the whole `WSEnvelope`.
-        reply_model: what the reply's data is made by; `None` where the handler gives nothing or a plain dict.
-        may_reply_nothing: whether `None` is an answer, whose data is empty.
-        invoke: calls the handler with whatever it wants of (message, connection, hub).
+        data_model: the model of `data`; `None` where the handler takes the whole `WSEnvelope`.
+        reply_model: the model of the reply's data; `None` where the handler returns nothing or a plain dict.
+        may_reply_nothing: whether it may return `None`, for a reply without data.
+        invoke: calls the handler with those of (message, connection, hub) that it takes.
     """
 
     data_model: type[BaseModel] | None
@@ -66,18 +66,13 @@ def read_signature(handler: Callable[..., Any]) -> Signature:
     parameters = list(signature.parameters.values())
     if not parameters or parameters[0].kind in {*VARIADIC, Parameter.KEYWORD_ONLY}:
         _fail(handler, f"takes no message: {WANTED}")
-    annotations = _Annotations(handler)
-    data_model = _read_message(handler, annotations, parameters[0])
-    reply_model, may_reply_nothing = _read_reply(handler, annotations.resolve(signature.return_annotation))
-    return Signature(data_model, reply_model, may_reply_nothing, _invoker(handler, annotations, parameters))
+    data_model = _read_message(handler, parameters[0])
+    reply_model, may_reply_nothing = _read_reply(handler, _resolve(handler, signature.return_annotation))
+    return Signature(data_model, reply_model, may_reply_nothing, _invoker(handler, parameters))
 
 
 def require_callable(handler: Callable[..., Any], wanted: str) -> None:
-    """Check that this can be awaited.
-
-    Raises:
-        ConfigurationError: it is no async function.
-    """
+    """Raise `ConfigurationError` unless this is an async function."""
     if not callable(handler) or not is_async_callable(handler):
         _fail(handler, f"must be an async function: {wanted}")
 
@@ -89,7 +84,7 @@ def description_of(handler: Callable[..., Any]) -> str:
 
 
 def show(handler: object) -> str:
-    """What to call a handler in an error message."""
+    """The name of a handler for an error message."""
     name = getattr(handler, "__qualname__", None)
     return repr(handler) if name is None else f"{name}()"
 
@@ -105,26 +100,21 @@ def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
     return handler if inspect.isroutine(handler) else type(handler).__call__
 
 
-class _Annotations:
-    """Evaluates annotations one by one: one that exists for type checkers only shall not spoil the others."""
-
-    def __init__(self, handler: Callable[..., Any]) -> None:
-        self._handler = handler
-        self._globals: dict[str, Any] = getattr(inspect.unwrap(_function(handler)), "__globals__", {})
-
-    def resolve(self, annotation: Any) -> Any:
-        holder = types.SimpleNamespace(__annotations__={"it": annotation})
-        try:
-            return typing.get_type_hints(holder, self._globals)["it"]
-        except (AttributeError, SyntaxError, TypeError) as error:
-            _fail(self._handler, f"has the annotation {annotation!r}, which cannot be evaluated: {error}")
+def _resolve(handler: Callable[..., Any], annotation: Any) -> Any:
+    """Evaluate one annotation alone, so that one that exists for type checkers only does not break the others."""
+    namespace: dict[str, Any] = getattr(inspect.unwrap(_function(handler)), "__globals__", {})
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(holder, namespace)["it"]
+    except (AttributeError, SyntaxError, TypeError) as error:
+        _fail(handler, f"has the annotation {annotation!r}, which cannot be evaluated: {error}")
 
 
-def _read_message(handler: object, annotations: _Annotations, parameter: Parameter) -> type[BaseModel] | None:
+def _read_message(handler: Callable[..., Any], parameter: Parameter) -> type[BaseModel] | None:
     if parameter.annotation is Parameter.empty:
         _fail(handler, f"needs an annotation on {parameter.name!r}: a pydantic model of `data`, or WSEnvelope")
     try:
-        model = annotations.resolve(parameter.annotation)
+        model = _resolve(handler, parameter.annotation)
     except NameError:
         if not _is_named(parameter.annotation, WSEnvelope):
             raise
@@ -134,17 +124,16 @@ def _read_message(handler: object, annotations: _Annotations, parameter: Paramet
     if model in EXTRAS:
         _fail(handler, f"must take the message first: {WANTED}")
     if not _is_model(model) or issubclass(model, WSEnvelope):
-        _fail(
-            handler,
-            f"annotates {parameter.name!r} with {model!r}, which is no pydantic model of `data` (or WSEnvelope)",
-        )
+        why = f"annotates {parameter.name!r} with {model!r}, which is no pydantic model of `data` (or WSEnvelope)"
+        _fail(handler, why)
     return typing.cast("type[BaseModel]", model)
 
 
 def _read_reply(handler: object, annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     if annotation is Parameter.empty or annotation in (None, type(None), Any):
         return None, True
-    options = list(typing.get_args(annotation)) if _is_union(annotation) else [annotation]
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    options = list(typing.get_args(annotation)) if is_union else [annotation]
     may_reply_nothing = type(None) in options
     models = [option for option in options if option is not type(None)]
     if len(models) == 1:
@@ -156,23 +145,19 @@ def _read_reply(handler: object, annotation: Any) -> tuple[type[BaseModel] | Non
     _fail(handler, f"returns {annotation!r}; the data of a reply is one pydantic model, a dict, or None")
 
 
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
-
-
 def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not BaseModel
 
 
-def _invoker(handler: Callable[..., Any], annotations: _Annotations, parameters: list[Parameter]) -> Invoke:
-    """The handler itself where it takes all three in order, which is the fastest; else something that arranges them."""
+def _invoker(handler: Callable[..., Any], parameters: list[Parameter]) -> Invoke:
+    """The handler itself where it takes all three in order, which is fastest; else a function that reorders them."""
     positions: list[int] = [MESSAGE]
     names: dict[str, int] = {}
-    for parameter in parameters[1:]:
-        wanted = _which_extra(handler, annotations, parameter)
+    for index, parameter in enumerate(parameters[1:], 1):
+        wanted = _which_extra(handler, parameter)
         if wanted is None:
             continue
-        if parameter.kind is Parameter.KEYWORD_ONLY or len(positions) < parameters.index(parameter):
+        if parameter.kind is Parameter.KEYWORD_ONLY or len(positions) < index:
             names[parameter.name] = wanted
         else:
             positions.append(wanted)
@@ -188,33 +173,29 @@ def _invoker(handler: Callable[..., Any], annotations: _Annotations, parameters:
     return invoke
 
 
-def _which_extra(handler: object, annotations: _Annotations, parameter: Parameter) -> int | None:
-    """Which of the extras this parameter wants: by annotation, else by name. `None`: it does without."""
+def _which_extra(handler: Callable[..., Any], parameter: Parameter) -> int | None:
+    """Which of the extras a parameter gets: by annotation, else by name. `None`: its default, or nothing."""
     if parameter.kind in VARIADIC:
         return None
-    wanted = _extra_by_annotation(annotations, parameter)
-    if wanted is None and parameter.default is Parameter.empty:
+    by_name = EXTRA_NAMES.get(parameter.name)
+    is_required = parameter.default is Parameter.empty
+    try:
+        annotation = _resolve(handler, parameter.annotation)
+    except NameError:  # often its class was imported for type checkers only
+        named = (which for extra, which in EXTRAS.items() if _is_named(parameter.annotation, extra))
+        wanted = next(named, by_name)
+        if wanted is None and is_required:
+            raise
+        return wanted
+    if annotation in (Any, object, Parameter.empty):
+        wanted = by_name
+    else:
+        wanted = EXTRAS.get(annotation) if isinstance(annotation, type) else None
+    if wanted is None and is_required:
         _fail(handler, f"wants {parameter.name!r}, which is neither the connection nor the hub: {WANTED}")
     return wanted
 
 
-def _extra_by_annotation(annotations: _Annotations, parameter: Parameter) -> int | None:
-    by_name = EXTRA_NAMES.get(parameter.name)
-    if parameter.annotation is Parameter.empty:
-        return by_name
-    try:
-        annotation = annotations.resolve(parameter.annotation)
-    except NameError:  # often its class was imported for type checkers only
-        named = (which for extra, which in EXTRAS.items() if _is_named(parameter.annotation, extra))
-        wanted = next(named, by_name)
-        if wanted is None and parameter.default is Parameter.empty:
-            raise
-        return wanted
-    if annotation in (Any, object):
-        return by_name
-    return EXTRAS.get(annotation) if isinstance(annotation, type) else None
-
-
 def _is_named(annotation: object, known: type) -> bool:
-    """Whether an annotation that cannot be evaluated must mean this class."""
+    """Whether an annotation that cannot be evaluated names this class."""
     return isinstance(annotation, str) and annotation.strip("'\"").rpartition(".")[2] == known.__name__

@@ -13,15 +13,15 @@ from quart_wshub.protocol.errors import ConfigurationError, MessageError, WSHubE
 __all__ = ["PolicyError", "SubscribePolicy", "TopicPolicies", "is_allowed"]
 
 SubscribePolicy = Callable[[WebSocketConnection, str], bool | Awaitable[bool]]
-"""`(connection, topic) -> bool`, sync or async. A sync one runs in the event loop, so it must not block."""
+"""`(connection, topic) -> bool`, sync or async. A sync one runs in the event loop and must not block."""
 
 
 class PolicyError(WSHubError):
-    """A policy raised (the `__cause__`), took too long, or returned something that is no `bool`."""
+    """A policy raised (the `__cause__`), took too long, or did not return a `bool`."""
 
 
 class TopicPolicies:
-    """The policies of one router. The longest prefix that fits decides, alone; the fallback where none fits."""
+    """The policies of one router. The longest matching prefix decides alone; without a match, the fallback."""
 
     def __init__(self, fallback: SubscribePolicy | None = None) -> None:
         if fallback is not None:
@@ -47,10 +47,10 @@ class TopicPolicies:
             raise ConfigurationError(msg)
 
     def include(self, other: TopicPolicies) -> None:
-        """Take over all of another router's.
+        """Add all policies of another router.
 
         Raises:
-            ConfigurationError: both have one for the same.
+            ConfigurationError: both have a fallback, or a policy for the same prefix.
         """
         if other._fallback is not None:
             if self._fallback not in (None, other._fallback):
@@ -61,17 +61,13 @@ class TopicPolicies:
             self.add(prefix, policy)
 
     def find(self, topic: str) -> SubscribePolicy | None:
-        """The one policy that decides on a topic."""
+        """The policy that decides on a topic."""
         prefix = max((prefix for prefix in self._by_prefix if topic.startswith(prefix)), key=len, default=None)
         return self._fallback if prefix is None else self._by_prefix[prefix]
 
 
 def check_policy(policy: SubscribePolicy) -> None:
-    """Check that a policy can be asked.
-
-    Raises:
-        ConfigurationError: it cannot.
-    """
+    """Raise `ConfigurationError` for a policy that cannot be called with a connection and a topic."""
     try:
         inspect.signature(policy).bind(None, None)
     except TypeError:
@@ -80,7 +76,7 @@ def check_policy(policy: SubscribePolicy) -> None:
 
 
 async def is_allowed(policy: SubscribePolicy, connection: WebSocketConnection, topic: str, *, seconds: float) -> bool:
-    """Ask a policy. Cancellation abandons it.
+    """Call a policy; cancellation cancels it.
 
     Raises:
         MessageError: the policy's own answer.

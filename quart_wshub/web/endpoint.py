@@ -13,7 +13,7 @@ from quart_wshub.auth.handshake import Refusal, authenticate, choose_subprotocol
 from quart_wshub.auth.identity import BearerResolver, Identity, WallClock, utc_now
 from quart_wshub.connection.lifecycle import Lifecycle
 from quart_wshub.connection.session import Session
-from quart_wshub.connection.websocket import HandshakeInfo, WebSocket
+from quart_wshub.connection.websocket import WebSocket
 from quart_wshub.connection.websocket_connection import WebSocketConnection
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.protocol.close_codes import CloseCode
@@ -93,12 +93,12 @@ class Endpoint:
                 transport = await open_transport(self._runtime, self._settings, subprotocol)
             except WebSocketDisconnect:
                 return None
-            handshake = HandshakeInfo(takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
             entered = await self._enter(transport, verdict, lambda it: _still_good(it, admission, clock))
         if isinstance(entered, Refusal):
             await self._refuse_with_close(transport, entered)
         else:
-            await self._run(transport, entered, handshake, clock)
+            ws = WebSocket(entered, takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
+            await self._run(transport, entered, ws, clock)
         return None
 
     async def _refuse_with_close(self, transport: Transport, refusal: Refusal) -> None:
@@ -138,8 +138,7 @@ class Endpoint:
         runtime.register(session)
         return session
 
-    async def _run(self, transport: Transport, session: Session, handshake: HandshakeInfo, clock: WallClock) -> None:
-        ws = WebSocket(session, handshake)
+    async def _run(self, transport: Transport, session: Session, ws: WebSocket, clock: WallClock) -> None:
         await Lifecycle(
             transport,
             session,

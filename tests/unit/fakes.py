@@ -9,7 +9,7 @@ import trio
 
 from quart_wshub.auth.identity import Identity, UserId
 from quart_wshub.connection.session import Session
-from quart_wshub.connection.websocket import HandshakeInfo, WebSocket
+from quart_wshub.connection.websocket import WebSocket
 from quart_wshub.connection.websocket_connection import WebSocketConnection
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.protocol.errors import WebSocketDisconnect
@@ -48,7 +48,7 @@ def make_session(
 
 def ws_of(session: Session) -> WebSocket:
     """The socket as a handler has it."""
-    return WebSocket(session, HandshakeInfo(websocket_scope(), {}, None))
+    return WebSocket(session, websocket_scope(), {}, None)
 
 
 def public(session: Session) -> WebSocketConnection:

@@ -1,4 +1,4 @@
-"""A token's life on an open connection: the word before its end, 4401 at its end, a newer token. Time is virtual."""
+"""Token expiry on an open connection: `auth.expiring`, the close with 4401, and refreshes. Time is virtual."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quart_wshub import (
     WebSocketHub,
     make_websocket_blueprint,
 )
-from quart_wshub.connection.expiry import LOOK_EVERY
+from quart_wshub.connection.expiry import RECHECK_SECONDS
 from quart_wshub.connection.lifecycle import Lifecycle
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.testing import WebSocketClient, connect
@@ -34,7 +34,7 @@ START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class Clock:
-    """A wall clock that goes as Trio's does, until somebody sets it."""
+    """A wall clock that follows Trio's until it is set."""
 
     def __init__(self) -> None:
         self.set_by = 0.0
@@ -59,7 +59,7 @@ class App:
         self.identity = identity
         self.clock = Clock()
         self.connections: list[WebSocketConnection] = []
-        # Heartbeats would wake up the task that keeps time, and hide that it sleeps for too long.
+        # Heartbeats would wake the token watch, and hide that it sleeps too long.
         chosen: dict[str, Any] = {"WS_HEARTBEAT_SECONDS": 5000, "WS_HEARTBEAT_TIMEOUT_SECONDS": 9000, **settings}
         self.quart = QuartTrio(__name__)
         self.quart.register_blueprint(
@@ -100,7 +100,7 @@ def expiring(seconds: float) -> dict[str, Any]:
     return {"type": "auth.expiring", "data": {"expires_at": expires_at}, "request_id": None}
 
 
-# The end
+# Expiry
 
 
 @pytest.mark.parametrize("lifetime", [0.25, 29, 30, 60, 617, 4000])
@@ -112,7 +112,7 @@ async def test_a_token_expires_on_time(hub: WebSocketHub, autojump_clock: MockCl
         assert trio.current_time() - began == pytest.approx(lifetime, abs=0.001)
 
 
-async def test_a_token_without_an_end_is_not_looked_at(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_a_token_without_expiry_is_not_watched(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     app = App(hub, Identity("ann"))
     async with app.connect() as client, trio.open_nursery() as nursery:
         await assert_open(client)
@@ -125,7 +125,7 @@ async def test_a_token_without_an_end_is_not_looked_at(hub: WebSocketHub, autoju
         nursery.cancel_scope.cancel()
 
 
-async def test_a_token_that_expires_far_beyond_any_calendar_is_no_trouble(hub: WebSocketHub) -> None:
+async def test_an_expiry_at_the_end_of_the_calendar_works(hub: WebSocketHub) -> None:
     far = datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))
     app = App(hub, Identity("ann", expires_at=far))
     async with app.connect() as client:
@@ -141,7 +141,7 @@ async def test_expiry_comes_before_silence_where_both_are_due(hub: WebSocketHub,
 async def test_a_token_that_expires_during_the_handshake_is_refused(
     hub: WebSocketHub, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alive when it was resolved, dead when the connection would be registered."""
+    """Valid when it was resolved, expired when the connection would be registered."""
     accept = AsgiTransport.accept
 
     async def slow_accept(transport: AsgiTransport, subprotocol: str | None) -> None:
@@ -157,11 +157,11 @@ async def test_a_token_that_expires_during_the_handshake_is_refused(
     assert app.connections == []
 
 
-# The word before it
+# `auth.expiring`
 
 
 @pytest.mark.parametrize(("lifetime", "notice"), [(100, 30), (31, 30), (4000, 30), (4000, 300), (10, 2.5)])
-async def test_the_client_is_told_once_before_its_token_expires(
+async def test_the_client_is_notified_once_before_its_token_expires(
     hub: WebSocketHub, autojump_clock: MockClock, lifetime: float, notice: float
 ) -> None:
     app = App(hub, until(lifetime), WS_EXPIRY_NOTICE_SECONDS=notice)
@@ -174,14 +174,16 @@ async def test_the_client_is_told_once_before_its_token_expires(
         assert trio.current_time() - began == pytest.approx(lifetime, abs=0.001)
 
 
-async def test_the_client_is_told_at_once_where_less_is_left(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_the_client_is_notified_at_once_if_less_time_is_left(
+    hub: WebSocketHub, autojump_clock: MockClock
+) -> None:
     app = App(hub, until(12))
     async with app.connect() as client:
         assert await seconds(client.receive) == pytest.approx(0, abs=0.001)
         assert await seconds(client.closed) == pytest.approx(12, abs=0.001)
 
 
-async def test_the_time_is_told_in_utc(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_the_expiry_is_sent_in_utc(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     there = timezone(timedelta(hours=5, minutes=30))
     app = App(hub, Identity("ann", expires_at=(START + timedelta(seconds=5)).astimezone(there)))
     async with app.connect() as client:
@@ -189,7 +191,7 @@ async def test_the_time_is_told_in_utc(hub: WebSocketHub, autojump_clock: MockCl
 
 
 @pytest.mark.parametrize("announce", [None, False])
-async def test_a_plain_handlers_client_is_told_nothing_unless_asked_for(
+async def test_a_plain_handlers_client_is_notified_only_with_announce_expiry(
     hub: WebSocketHub, autojump_clock: MockClock, announce: bool | None
 ) -> None:
     app = App(hub, until(100), announce=announce)
@@ -199,7 +201,7 @@ async def test_a_plain_handlers_client_is_told_nothing_unless_asked_for(
     assert caught.value.code == 4401
 
 
-async def test_after_a_refresh_the_client_is_told_again(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_after_a_refresh_the_client_is_notified_again(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     app = App(hub, until(40))
     async with app.connect() as client:
         began = trio.current_time()
@@ -212,7 +214,7 @@ async def test_after_a_refresh_the_client_is_told_again(hub: WebSocketHub, autoj
         assert trio.current_time() - began == pytest.approx(95, abs=0.001)
 
 
-# A newer token
+# Refresh
 
 
 async def test_a_refresh_extends_the_connection(hub: WebSocketHub, autojump_clock: MockClock) -> None:
@@ -229,7 +231,7 @@ async def test_a_refresh_extends_the_connection(hub: WebSocketHub, autojump_cloc
 
 
 @pytest.mark.parametrize(("first", "second"), [(1000, 20), (None, 20)])
-async def test_a_refresh_may_shorten_it_and_counts_at_once(
+async def test_a_refresh_may_shorten_the_connection_and_counts_at_once(
     hub: WebSocketHub, autojump_clock: MockClock, first: float | None, second: float
 ) -> None:
     app = App(hub, Identity("ann") if first is None else until(first), announce=False)
@@ -241,7 +243,7 @@ async def test_a_refresh_may_shorten_it_and_counts_at_once(
         assert trio.current_time() - began == pytest.approx(second, abs=0.001)
 
 
-async def test_a_refresh_with_a_token_that_is_dead_closes_at_once(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_a_refresh_with_an_expired_token_closes_at_once(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     app = App(hub, until(1000))
     async with app.connect() as client:
         await trio.sleep(3)
@@ -249,7 +251,7 @@ async def test_a_refresh_with_a_token_that_is_dead_closes_at_once(hub: WebSocket
         assert await seconds(client.closed) == pytest.approx(0, abs=0.001)
 
 
-async def test_a_refresh_with_a_token_without_end_takes_the_end_away(
+async def test_a_refresh_with_a_token_without_expiry_removes_the_expiry(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     app = App(hub, until(100))
@@ -299,12 +301,12 @@ async def test_a_connection_may_be_refreshed_before_it_runs(hub: WebSocketHub, a
 async def test_a_clock_that_jumps_ahead_expires_tokens_within_half_a_minute(
     hub: WebSocketHub, autojump_clock: MockClock, announce: bool
 ) -> None:
-    """As after the night a laptop spends closed: Trio's clock has not moved."""
+    """As after a laptop slept for a night: Trio's clock has not moved."""
     app = App(hub, until(4000), announce=announce)
     async with app.connect() as client:
         await trio.sleep(100)
         app.clock.set_by = 8 * 3600
-        assert 0 < await seconds(client.closed) <= LOOK_EVERY
+        assert 0 < await seconds(client.closed) <= RECHECK_SECONDS
 
 
 async def test_a_clock_that_is_set_back_extends_tokens(hub: WebSocketHub, autojump_clock: MockClock) -> None:
@@ -317,16 +319,14 @@ async def test_a_clock_that_is_set_back_extends_tokens(hub: WebSocketHub, autoju
         assert trio.current_time() - began == pytest.approx(160, abs=0.001)
 
 
-async def test_a_clock_that_stands_still_is_not_asked_all_the_time(
-    hub: WebSocketHub, autojump_clock: MockClock
-) -> None:
+async def test_a_stopped_clock_is_not_polled_continuously(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     app = App(hub, until(40), announce=False)
     async with app.connect():
         await wait_all_tasks_blocked()
         app.clock.stands, app.clock.reads = True, 0
         await trio.sleep(3000)
         assert hub.connection_count() == 1
-        assert app.clock.reads <= 3000 / LOOK_EVERY + 2
+        assert app.clock.reads <= 3000 / RECHECK_SECONDS + 2
 
 
 # The in-memory client of an app's own tests

@@ -1,4 +1,4 @@
-"""What an exception that left a handler means, and what of it is logged."""
+"""What follows from an exception that left a handler: the close code, and the log line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from quart_wshub.connection.failures import log_failure, verdict
+from quart_wshub.connection.failures import close_code_for, log_failure
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.errors import (
@@ -50,7 +50,7 @@ BUG = RuntimeError("bug")
 NO_ENVELOPE = validation_error(WSEnvelope, {"type": "hidden", "data": "hidden"})
 NO_MESSAGE = validation_error(Message, {})
 
-VERDICTS: dict[str, tuple[BaseException, CloseCode]] = {
+FAILURES: dict[str, tuple[BaseException, CloseCode]] = {
     "disconnect": (GONE, CloseCode.NORMAL),
     "not JSON": (InvalidJSONError("x"), CloseCode.INVALID_PAYLOAD),
     "no envelope": (InvalidEnvelopeError("x"), CloseCode.INVALID_PAYLOAD),
@@ -91,12 +91,12 @@ def connection() -> Session:
     return fake  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("error", "code"), VERDICTS.values(), ids=VERDICTS)
+@pytest.mark.parametrize(("error", "code"), FAILURES.values(), ids=FAILURES)
 class TestEveryFailure:
-    def test_verdict(self, error: BaseException, code: CloseCode) -> None:
-        assert verdict(error) is code
+    def test_has_its_close_code(self, error: BaseException, code: CloseCode) -> None:
+        assert close_code_for(error) is code
 
-    def test_is_logged_at_most_once_and_says_who(
+    def test_is_logged_at_most_once_with_connection_and_user(
         self, error: BaseException, code: CloseCode, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO, "quart_wshub")

@@ -9,7 +9,7 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from quart_wshub.connection.inbox import MAX_BYTES, MESSAGE_OVERHEAD_BYTES, Inbox
-from quart_wshub.connection.pacing import YIELD_EVERY
+from quart_wshub.connection.pacer import YIELD_EVERY
 from quart_wshub.protocol.errors import WebSocketDisconnect
 
 
@@ -79,7 +79,7 @@ async def test_a_message_taken_by_a_quicker_reader_leaves_the_waiting_one_waitin
     assert got == ["second"]
 
 
-async def test_what_waits_is_readable_after_the_close_and_then_the_close_is_told_for_good() -> None:
+async def test_waiting_messages_are_readable_after_the_close_and_then_every_get_raises() -> None:
     inbox = Inbox()
     inbox.put("last words")
     inbox.close(4000, "bye")
@@ -173,7 +173,7 @@ async def test_the_writer_waits_until_a_reader_has_made_room() -> None:
     assert waited.is_set()
 
 
-async def test_the_writer_may_be_held_up_time_and_again() -> None:
+async def test_the_writer_can_wait_for_room_repeatedly() -> None:
     inbox = Inbox()
     for _ in range(3):
         inbox.put(b"x" * MAX_BYTES)
@@ -220,7 +220,7 @@ async def test_a_reader_cancelled_while_it_waits_takes_no_later_message() -> Non
     assert await inbox.get() == "kept"
 
 
-async def test_a_reader_that_never_has_to_wait_still_gives_way_to_others() -> None:
+async def test_a_reader_that_never_has_to_wait_still_yields_to_other_tasks() -> None:
     inbox = Inbox()
     for number in range(YIELD_EVERY * 4):
         inbox.put(str(number))
@@ -241,7 +241,7 @@ async def test_a_reader_that_never_has_to_wait_still_gives_way_to_others() -> No
     assert turns >= 2
 
 
-async def test_a_reader_that_does_not_take_the_close_for_an_answer_still_gives_way_to_others() -> None:
+async def test_a_reader_that_ignores_the_close_still_yields_to_other_tasks() -> None:
     inbox = Inbox()
     inbox.close(1000, "")
     with assert_checkpoints():

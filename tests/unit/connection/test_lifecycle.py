@@ -1,4 +1,4 @@
-"""One connection while it lasts: hello, heartbeat, and a reader that never stops reading. Time is virtual."""
+"""An open connection: hello, heartbeat, receiving and sending. Time is virtual."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def seconds(work: Callable[[], Awaitable[object]]) -> float:
 # Hello
 
 
-async def test_the_first_message_says_who_the_connection_is_and_how_its_heart_beats(hub: WebSocketHub) -> None:
+async def test_hello_has_the_connection_id_and_the_heartbeat_settings(hub: WebSocketHub) -> None:
     ids: list[str] = []
 
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -86,7 +86,7 @@ async def test_a_silent_peer_is_closed_at_the_timeout_and_not_at_the_next_ping(
         assert trio.current_time() - began == pytest.approx(timeout)
 
 
-async def test_the_timeout_counts_from_the_last_sign_of_life(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_the_timeout_counts_from_the_last_frame_received(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     async with connect(make_app(read_everything, hub), token="ann") as client:
         began = trio.current_time()
         for _ in range(3):
@@ -98,7 +98,7 @@ async def test_the_timeout_counts_from_the_last_sign_of_life(hub: WebSocketHub, 
 
 
 @pytest.mark.parametrize("frame", ["text", "", b"binary", b"", '{"type": "pong"}', '{"type": "ping"}', "{not json"])
-async def test_any_frame_proves_life(hub: WebSocketHub, autojump_clock: MockClock, frame: str | bytes) -> None:
+async def test_any_frame_restarts_the_timeout(hub: WebSocketHub, autojump_clock: MockClock, frame: str | bytes) -> None:
     async with connect(make_app(read_everything, hub), token="ann") as client:
         for _ in range(5):
             await trio.sleep(59)
@@ -174,7 +174,7 @@ async def test_the_round_trip_of_the_heartbeat_is_measured(hub: WebSocketHub, au
 
 
 async def fill(client: WebSocketClient, connection: WebSocketConnection) -> int:
-    """Send so much that it cannot all be held in memory; returns how many messages that was."""
+    """Send more than the inbox holds; returns how many messages that was."""
     message = "x" * 1000
     count = 2 * MAX_BYTES // len(message)
     for _ in range(count):
@@ -187,7 +187,7 @@ async def fill(client: WebSocketClient, connection: WebSocketConnection) -> int:
     return count
 
 
-async def test_a_peer_that_sends_more_than_is_read_is_held_up_and_loses_nothing(
+async def test_a_peer_that_sends_more_than_is_read_is_slowed_down_and_loses_nothing(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     got: list[str | bytes] = []
@@ -210,7 +210,7 @@ async def test_a_peer_that_sends_more_than_is_read_is_held_up_and_loses_nothing(
     assert got[-1] == "last"
 
 
-async def test_a_handler_that_never_reads_what_comes_is_closed_after_the_heartbeat_timeout(
+async def test_a_handler_that_never_reads_is_closed_after_the_heartbeat_timeout(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     connections: list[WebSocketConnection] = []
@@ -229,8 +229,8 @@ async def test_a_handler_that_never_reads_what_comes_is_closed_after_the_heartbe
         assert trio.current_time() - began == pytest.approx(60)
 
 
-async def test_a_peer_that_was_held_up_is_not_held_dead(hub: WebSocketHub, autojump_clock: MockClock) -> None:
-    """While nothing is read nothing can be heard; the timeout counts from when reading goes on."""
+async def test_the_timeout_restarts_when_reading_resumes(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+    """While reading is paused no frame can arrive, so the peer does not count as silent."""
     connections: list[WebSocketConnection] = []
 
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -250,7 +250,7 @@ async def test_a_peer_that_was_held_up_is_not_held_dead(hub: WebSocketHub, autoj
         assert trio.current_time() - began == pytest.approx(55 + 60)
 
 
-async def test_a_handler_that_does_not_read_is_not_blind_to_the_disconnect(
+async def test_a_disconnect_is_noticed_while_the_handler_does_not_read(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     ended_at: list[float] = []
@@ -339,7 +339,7 @@ async def test_a_peer_that_stays_alive_stays_connected(hub: WebSocketHub, autoju
         nursery.cancel_scope.cancel()
 
 
-async def test_the_disconnect_is_told_with_the_next_receive(hub: WebSocketHub) -> None:
+async def test_the_next_receive_raises_the_disconnect(hub: WebSocketHub) -> None:
     seen: list[WebSocketDisconnect] = []
 
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:

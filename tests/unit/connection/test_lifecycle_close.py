@@ -1,4 +1,4 @@
-"""How a connection ends: who hears what, how long each may take, and that nothing stays behind."""
+"""How a connection closes: with which code, how long it may take, and that nothing is left of it."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ async def running(
 # The peer leaves
 
 
-async def test_a_ping_finds_out_that_a_peer_who_is_held_up_has_gone(
+async def test_a_ping_notices_that_the_peer_has_gone_while_reading_is_paused(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
-    """Nobody reads from it meanwhile, so nobody else could."""
+    """Nothing else could notice it meanwhile."""
 
     class Gone(FakeTransport):
         def try_send(self, frame: Frame) -> Frame | None:
@@ -98,7 +98,7 @@ async def test_messages_sent_before_the_close_reach_the_handler_and_then_the_dis
     assert hub.statistics().closed == {4000: 1}
 
 
-async def test_a_peer_that_vanishes_is_told_as_1006(hub: WebSocketHub) -> None:
+async def test_a_peer_that_drops_the_connection_is_reported_as_1006(hub: WebSocketHub) -> None:
     seen: list[int] = []
 
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -112,7 +112,9 @@ async def test_a_peer_that_vanishes_is_told_as_1006(hub: WebSocketHub) -> None:
     assert seen == [1006]
 
 
-async def test_sending_to_a_peer_that_has_left_tells_the_handler(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_sending_to_a_peer_that_has_left_raises_in_the_handler(
+    hub: WebSocketHub, autojump_clock: MockClock
+) -> None:
     seen: list[int] = []
 
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -127,7 +129,7 @@ async def test_sending_to_a_peer_that_has_left_tells_the_handler(hub: WebSocketH
     assert seen == [4000]
 
 
-async def test_a_handler_blocked_elsewhere_is_cancelled_when_the_grace_is_over(
+async def test_a_handler_blocked_elsewhere_is_cancelled_after_the_close_timeout(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     async with connect(make_app(forever, hub, WS_CLOSE_TIMEOUT_SECONDS=3), token="ann") as client:
@@ -137,7 +139,7 @@ async def test_a_handler_blocked_elsewhere_is_cancelled_when_the_grace_is_over(
     assert trio.current_time() - left_at == pytest.approx(3)
 
 
-async def test_a_handler_may_finish_its_work_within_the_grace_and_nobody_waits_any_longer(
+async def test_a_handler_may_finish_its_work_within_the_close_timeout_and_nothing_waits_longer(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     finished: list[bool] = []
@@ -172,7 +174,7 @@ async def test_a_peer_that_has_left_is_out_of_every_index_while_its_handler_stil
         assert await hub.broadcast(WSEnvelope(type="news"), topic="news") == 0
 
 
-async def test_a_departure_that_only_sending_shows_ends_the_connection_after_the_grace(
+async def test_a_departure_noticed_only_while_sending_ends_the_connection_after_the_close_timeout(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     transport = PeerLeavesWhileSending()
@@ -187,7 +189,7 @@ async def test_a_departure_that_only_sending_shows_ends_the_connection_after_the
     assert connection.statistics().messages_received == 1
 
 
-async def test_the_code_the_receiver_finds_counts_where_sending_only_failed(hub: WebSocketHub) -> None:
+async def test_the_close_code_the_receiver_gets_counts_when_sending_failed_first(hub: WebSocketHub) -> None:
     transport = PeerLeavesWhileSending()
     async with running(transport, hub, read_everything) as connection:
         connection.offer(NEWS)
@@ -302,7 +304,7 @@ async def test_a_token_that_expires_closes_with_4401_at_that_time(hub: WebSocket
         nursery.cancel_scope.cancel()
 
 
-async def test_a_token_without_an_end_never_closes_anything(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_a_token_without_expiry_never_closes_the_connection(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     async def resolver(token: str) -> Identity:
         return Identity(token)
 
@@ -335,7 +337,7 @@ async def test_evicting_the_oldest_does_not_wait_for_it(hub: WebSocketHub, autoj
         nursery.cancel_scope.cancel()
 
 
-async def test_the_evicted_client_hears_4429(hub: WebSocketHub) -> None:
+async def test_the_evicted_client_gets_4429(hub: WebSocketHub) -> None:
     app = make_app(forever, hub)
     async with connect(app, token="ann") as oldest, trio.open_nursery() as nursery:
 
@@ -350,7 +352,7 @@ async def test_the_evicted_client_hears_4429(hub: WebSocketHub) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_connection_closed_before_it_ran_says_why_and_ends(hub: WebSocketHub) -> None:
+async def test_a_connection_closed_before_it_ran_sends_its_close_code_and_ends(hub: WebSocketHub) -> None:
     transport = FakeTransport()
     settings = make_settings()
     connection = make_session(hub, transport=transport, settings=settings)
@@ -398,7 +400,7 @@ async def test_a_slow_consumer_that_reads_again_sees_1013(hub: WebSocketHub, aut
 async def test_a_writer_stuck_for_the_heartbeat_timeout_is_a_slow_consumer(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
-    """A peer that lives, and says so, but takes nothing."""
+    """A peer that sends heartbeats but reads nothing."""
     transport = FakeTransport()
     transport.takes_frames = False
     began = trio.current_time()
@@ -412,9 +414,7 @@ async def test_a_writer_stuck_for_the_heartbeat_timeout_is_a_slow_consumer(
     assert trio.current_time() - began <= 70 + 5
 
 
-async def test_a_stuck_writer_is_given_up_when_the_close_times_out(
-    hub: WebSocketHub, autojump_clock: MockClock
-) -> None:
+async def test_a_stuck_writer_is_aborted_when_the_close_times_out(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     transport = FakeTransport()
     transport.takes_frames = False
     async with running(transport, hub) as connection:
@@ -428,7 +428,7 @@ async def test_a_stuck_writer_is_given_up_when_the_close_times_out(
     assert transport.closes == [], "there was no way to say it"
 
 
-async def test_a_peer_that_never_answers_the_close_frame_is_given_up_after_the_timeout(
+async def test_a_peer_that_never_answers_the_close_frame_is_aborted_after_the_timeout(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     transport = FakeTransport()
@@ -451,10 +451,10 @@ async def test_a_peer_that_answers_the_close_frame_is_not_aborted(hub: WebSocket
     assert not transport.aborted
 
 
-# From outside, and from within
+# Cancellation and faults
 
 
-async def test_cancellation_from_outside_says_1012_and_takes_at_most_half_a_second(
+async def test_cancellation_from_outside_closes_with_1012_within_half_a_second(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     transport = FakeTransport()
@@ -526,13 +526,38 @@ async def test_a_transport_that_breaks_is_logged_and_closed_with_1011(
     assert str(connection.connection_id) in record.getMessage()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
-async def test_an_order_to_exit_goes_through_and_the_peer_is_told(hub: WebSocketHub, error: BaseException) -> None:
+@pytest.mark.parametrize("method", ["try_send", "send", "close"])
+async def test_a_transport_that_breaks_while_it_sends_or_closes_is_logged_and_ends_only_its_connection(
+    hub: WebSocketHub,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("a bug in the server")
+
+    transport = FakeTransport()
+    async with running(transport, hub) as connection:
+        monkeypatch.setattr(transport, method, fail)
+        await trio.sleep(31)  # the time of a ping
+        connection.begin_close(1000, kind=EndingKind.SERVER_CLOSED)
+
+    assert str(connection.connection_id) in caplog.text
+    assert "a bug in the server" in caplog.text
+    assert hub.statistics().closed == {{"try_send": 1011, "send": 1012, "close": 1000}[method]: 1}
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(1), BaseExceptionGroup("", [ValueError(), KeyboardInterrupt()])]
+)
+async def test_a_request_to_exit_goes_through_and_the_peer_is_told(hub: WebSocketHub, error: BaseException) -> None:
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
         raise error
 
     transport = FakeTransport()
-    with pytest.RaisesGroup(type(error), flatten_subgroups=True):
+    expected = SystemExit if isinstance(error, SystemExit) else KeyboardInterrupt
+    with pytest.RaisesGroup(expected, flatten_subgroups=True):
         async with running(transport, hub, handler):
             pass
 

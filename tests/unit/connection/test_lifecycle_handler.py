@@ -118,7 +118,7 @@ async def subscribe_to_what_comes(ws: WebSocket, connection: WebSocketConnection
         (subscribe_to_what_comes, '"third topic"', 1008),
     ],
 )
-async def test_what_only_the_peer_is_to_blame_for_closes_with_the_code_for_it_and_logs_one_line(
+async def test_an_error_of_the_peer_closes_with_its_code_and_logs_one_line(
     hub: WebSocketHub, caplog: pytest.LogCaptureFixture, handler: Ending, message: str | bytes, code: int
 ) -> None:
     async def run(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -187,7 +187,7 @@ class NastyError(PeerError):
         (ExceptionGroup("", [InvalidEnvelopeError("no"), ExceptionGroup("", [KeyError("ours")])]), 1011),
     ],
 )
-async def test_the_code_is_that_of_the_worst_that_left_the_handler(
+async def test_the_close_code_is_that_of_the_worst_exception_in_a_group(
     hub: WebSocketHub, error: Exception, code: int
 ) -> None:
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -197,7 +197,7 @@ async def test_the_code_is_that_of_the_worst_that_left_the_handler(
         assert (await client.closed()).code == code
 
 
-async def test_an_exception_beside_a_cancellation_is_logged_too(
+async def test_an_exception_grouped_with_a_cancellation_is_logged_too(
     hub: WebSocketHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -256,7 +256,7 @@ async def test_a_handler_cancelled_by_the_close_is_no_failure(
     assert logged(caplog, logging.WARNING) == []
 
 
-async def test_a_handler_that_catches_the_disconnect_and_sends_on_stops_nobody_else(
+async def test_a_handler_that_ignores_the_disconnect_and_keeps_sending_blocks_no_other_task(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     tries = 0

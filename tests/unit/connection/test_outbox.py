@@ -55,7 +55,7 @@ async def test_an_offer_over_the_bound_in_bytes_is_refused() -> None:
     assert outbox.queued_bytes == 2
 
 
-async def test_a_frame_over_the_bound_in_bytes_is_taken_when_nothing_else_waits() -> None:
+async def test_a_frame_over_the_bound_in_bytes_is_accepted_when_nothing_else_waits() -> None:
     outbox = Outbox(10, 5)
 
     assert outbox.offer(Frame("more than five bytes"))
@@ -80,7 +80,7 @@ async def test_frames_are_taken_in_batches_that_are_bounded_in_bytes() -> None:
 
 
 async def test_the_outbox_is_idle_only_while_nothing_waits_and_nothing_is_being_written() -> None:
-    """Only then may a frame go past the queue without overtaking another."""
+    """Only then may a frame bypass the queue without overtaking another."""
     outbox = Outbox(10, 100)
     assert outbox.idle
     outbox.offer(A)
@@ -91,7 +91,7 @@ async def test_the_outbox_is_idle_only_while_nothing_waits_and_nothing_is_being_
     assert outbox.idle
 
 
-async def test_a_writer_is_called_for_once_when_something_begins_to_wait() -> None:
+async def test_on_busy_is_called_once_when_something_begins_to_wait() -> None:
     outbox = Outbox(10, 100)
     calls: list[int] = []
     outbox.on_busy = lambda: calls.append(outbox.queued_messages)
@@ -107,7 +107,7 @@ async def test_a_writer_is_called_for_once_when_something_begins_to_wait() -> No
     assert calls == [1, 1]
 
 
-async def test_an_offer_that_is_refused_calls_for_no_writer() -> None:
+async def test_an_offer_that_is_refused_does_not_call_on_busy() -> None:
     outbox = Outbox(10, 1)
     outbox.offer(A)
     outbox.take()
@@ -149,9 +149,7 @@ async def test_put_waits_for_room_in_bytes() -> None:
 
 
 @pytest.mark.parametrize(("max_messages", "max_bytes"), [(8, 1000), (1000, 8)])
-async def test_senders_that_wait_leave_half_of_the_room_to_fan_outs_that_cannot(
-    max_messages: int, max_bytes: int
-) -> None:
+async def test_senders_that_wait_leave_half_of_the_room_to_fan_outs(max_messages: int, max_bytes: int) -> None:
     outbox = Outbox(max_messages, max_bytes)
 
     async with trio.open_nursery() as nursery:
@@ -194,7 +192,7 @@ async def test_a_cancelled_put_has_queued_nothing() -> None:
     assert take_all(outbox) == [A]
 
 
-# The end
+# Closing
 
 
 async def test_what_is_queued_can_be_taken_after_the_close() -> None:
@@ -206,7 +204,7 @@ async def test_what_is_queued_can_be_taken_after_the_close() -> None:
     assert outbox.take() == []
 
 
-async def test_a_closed_outbox_takes_no_more_and_tells_why() -> None:
+async def test_a_closed_outbox_raises_with_code_and_reason() -> None:
     outbox = Outbox(10, 100)
     outbox.close(4000, "bye")
     outbox.close(4001, "a second close does not count")

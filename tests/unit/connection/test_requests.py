@@ -1,4 +1,4 @@
-"""Requests to clients: the reply finds who asked, whatever else goes on, and no entry outlives its call."""
+"""Requests to clients: each reply reaches its request, and no entry outlives its call."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Desk:
             self.handled.append(message)
 
     async def ask(self, envelope: WSEnvelope = WHERE, timeout: float = 10.0) -> None:
-        """Ask, and note what came of it."""
+        """Send a request, and record its outcome."""
         try:
             self.outcomes.append(await self.hub.request(self.connection.connection_id, envelope, timeout))
         except WSHubError as error:
@@ -98,7 +98,7 @@ def nothing_is_kept(desk: Desk) -> bool:
 # Replies
 
 
-async def test_a_handler_that_asks_a_client_that_has_just_left_is_no_failure(
+async def test_a_request_to_a_client_that_has_just_left_is_not_logged_as_a_failure(
     hub: WebSocketHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     raised: list[type[BaseException]] = []
@@ -133,7 +133,7 @@ async def test_a_request_goes_out_with_an_id_of_its_own_and_its_reply_comes_back
     assert nothing_is_kept(desk)
 
 
-async def test_replies_find_who_asked_in_whatever_order_they_come(desk: Desk) -> None:
+async def test_replies_reach_their_requests_in_any_order(desk: Desk) -> None:
     results: dict[int, int] = {}
 
     async def ask_for(number: int) -> None:
@@ -212,7 +212,7 @@ async def test_a_reply_waits_behind_what_a_handler_leaves_in_the_network(
         lambda text: json.dumps(json.loads(text), indent=4),
     ],
 )
-async def test_a_reply_is_known_however_its_json_is_spelled(desk: Desk, spell: Any) -> None:
+async def test_a_reply_is_recognised_in_any_json_spelling(desk: Desk, spell: Any) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.ask)
         asked = await desk.asked()
@@ -237,7 +237,7 @@ async def test_a_reply_is_known_however_its_json_is_spelled(desk: Desk, spell: A
         b"wshub-",
     ],
 )
-async def test_what_is_no_reply_reaches_the_handler(desk: Desk, message: str | bytes) -> None:
+async def test_other_messages_reach_the_handler(desk: Desk, message: str | bytes) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.ask)
         asked = await desk.asked()
@@ -258,13 +258,13 @@ async def test_a_message_with_the_id_but_of_another_type_is_no_reply(desk: Desk)
     assert [json.loads(message)["type"] for message in desk.handled] == ["where", "other.reply", "where.reply.reply"]
 
 
-async def test_while_nothing_is_asked_replies_are_messages_like_any_other(desk: Desk) -> None:
+async def test_without_a_pending_request_replies_reach_the_handler(desk: Desk) -> None:
     await desk.client.send_json({"type": "where.reply", "request_id": "wshub-1"})
     await wait_all_tasks_blocked()
     assert len(desk.handled) == 1
 
 
-async def test_a_reply_that_comes_twice_is_dropped_while_nobody_has_looked_at_the_first() -> None:
+async def test_a_second_reply_to_the_same_request_is_dropped() -> None:
     requests = Requests()
     request = requests.begin("wshub-1", "where")
     for number in range(2):
@@ -276,7 +276,7 @@ async def test_a_reply_that_comes_twice_is_dropped_while_nobody_has_looked_at_th
 # No reply
 
 
-async def test_a_client_that_does_not_answer_is_given_up_in_time(desk: Desk, autojump_clock: MockClock) -> None:
+async def test_a_request_without_a_reply_times_out(desk: Desk, autojump_clock: MockClock) -> None:
     began = trio.current_time()
     await desk.ask(timeout=2.5)
     assert trio.current_time() - began == pytest.approx(2.5)
@@ -287,9 +287,7 @@ async def test_a_client_that_does_not_answer_is_given_up_in_time(desk: Desk, aut
 
 
 @pytest.mark.parametrize("kind", ["where.reply", "error"])
-async def test_a_reply_that_comes_late_is_dropped_and_then_nothing_is_kept(
-    desk: Desk, autojump_clock: MockClock, kind: str
-) -> None:
+async def test_a_late_reply_is_dropped_and_then_forgotten(desk: Desk, autojump_clock: MockClock, kind: str) -> None:
     await desk.ask(timeout=1)
     asked = await desk.asked()
     await desk.client.send("in between")
@@ -301,7 +299,7 @@ async def test_a_reply_that_comes_late_is_dropped_and_then_nothing_is_kept(
     assert desk.connection.requests is None or len(desk.connection.requests) == 0
 
 
-async def test_of_requests_given_up_only_so_many_are_remembered(desk: Desk, autojump_clock: MockClock) -> None:
+async def test_the_number_of_remembered_timed_out_requests_is_bounded(desk: Desk, autojump_clock: MockClock) -> None:
     for _ in range(MAX_PENDING + 1):
         await desk.ask(timeout=0.1)
     first, second = await desk.asked(), await desk.asked()
@@ -313,7 +311,7 @@ async def test_of_requests_given_up_only_so_many_are_remembered(desk: Desk, auto
     assert [json.loads(message)["request_id"] for message in desk.handled] == [first["request_id"]]
 
 
-async def test_a_cancelled_request_is_over(desk: Desk) -> None:
+async def test_a_cancelled_request_is_removed(desk: Desk) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.ask)
         asked = await desk.asked()
@@ -333,7 +331,7 @@ async def test_a_request_that_is_cancelled_before_it_began_sends_nothing(desk: D
 
 
 @pytest.mark.parametrize("code", [1000, 4000])
-async def test_a_client_that_leaves_ends_the_wait(desk: Desk, code: int) -> None:
+async def test_a_request_raises_when_the_client_leaves(desk: Desk, code: int) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.ask)
         await desk.asked()
@@ -352,7 +350,7 @@ async def test_a_reply_sent_before_the_client_left_counts(desk: Desk) -> None:
     assert nothing_is_kept(desk)
 
 
-async def test_every_other_end_ends_the_wait_too(desk: Desk) -> None:
+async def test_a_request_raises_when_the_server_closes(desk: Desk) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(desk.ask)
@@ -364,7 +362,7 @@ async def test_every_other_end_ends_the_wait_too(desk: Desk) -> None:
     assert len({id(outcome) for outcome in desk.outcomes}) == 3, "an exception is raised in one place"
 
 
-async def test_an_error_is_raised_with_what_the_client_says(desk: Desk) -> None:
+async def test_an_error_answer_is_raised_with_the_clients_code_message_and_details(desk: Desk) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.ask)
         data = {"code": "denied", "message": "no\nposition", "details": [{"loc": ["x"]}]}
@@ -378,7 +376,7 @@ async def test_an_error_is_raised_with_what_the_client_says(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("data", [{}, {"code": 7, "message": None}])
-async def test_an_error_without_code_and_message_is_one_too(desk: Desk, data: dict[str, Any]) -> None:
+async def test_an_error_answer_without_code_and_message_is_raised_too(desk: Desk, data: dict[str, Any]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.ask)
         await desk.answers(await desk.asked(), type="error", data=data)
@@ -387,7 +385,7 @@ async def test_an_error_without_code_and_message_is_one_too(desk: Desk, data: di
     assert (outcome.code, outcome.message, outcome.details) == ("", "", None)
 
 
-async def test_who_is_not_there_cannot_be_asked() -> None:
+async def test_a_request_to_an_unknown_connection_raises() -> None:
     hub = WebSocketHub()
     gone = join(hub)
     gone.begin_close(1000, kind=EndingKind.SERVER_CLOSED)
@@ -401,7 +399,7 @@ async def test_who_is_not_there_cannot_be_asked() -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, math.nan])
-async def test_a_timeout_that_makes_no_sense_is_refused(timeout: float) -> None:
+async def test_an_invalid_timeout_is_refused(timeout: float) -> None:
     hub = WebSocketHub()
     connection = join(hub)
     with pytest.raises(UsageError, match="timeout"):
@@ -409,7 +407,7 @@ async def test_a_timeout_that_makes_no_sense_is_refused(timeout: float) -> None:
     assert connection.requests is None
 
 
-async def test_no_more_than_so_many_wait_for_one_client(desk: Desk) -> None:
+async def test_the_number_of_pending_requests_to_one_client_is_bounded(desk: Desk) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(MAX_PENDING):
             nursery.start_soon(desk.ask)
@@ -426,8 +424,8 @@ async def test_no_more_than_so_many_wait_for_one_client(desk: Desk) -> None:
     assert len(desk.outcomes) == 1
 
 
-async def test_waiting_for_a_stuck_client_ends_in_time_too(hub: WebSocketHub, autojump_clock: MockClock) -> None:
-    """The send queue is full; the request never goes out, and costs the peer nothing more."""
+async def test_a_request_to_a_stuck_client_times_out(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+    """The send queue is full, so the request is never sent."""
     connection = join(hub)
     while not connection.outbox._is_half_full():
         await hub.send_to("ann", WSEnvelope(type="news", data={"text": "x" * 60_000}))
@@ -437,7 +435,7 @@ async def test_waiting_for_a_stuck_client_ends_in_time_too(hub: WebSocketHub, au
     connection.begin_close(1000, kind=EndingKind.OVERFLOWED)
 
 
-# Whatever a client says, it makes no entries
+# Clients cannot add requests
 
 
 @given(
@@ -452,7 +450,7 @@ async def test_waiting_for_a_stuck_client_ends_in_time_too(hub: WebSocketHub, au
         max_size=20,
     )
 )
-def test_no_message_makes_an_entry_or_answers_twice(messages: list[dict[str, Any]]) -> None:
+def test_no_message_adds_a_request_or_answers_one_twice(messages: list[dict[str, Any]]) -> None:
     requests = Requests()
     waiting = {name: requests.begin(name, "where") for name in ("wshub-1", "wshub-2")}
     requests.begin("wshub-late", "where")

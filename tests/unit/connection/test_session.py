@@ -14,7 +14,7 @@ from trio.testing import MockClock, assert_checkpoints
 
 from quart_wshub import CloseCode, Identity, WebSocketDisconnect, WebSocketHub
 from quart_wshub.connection.ending import Ending, EndingKind
-from quart_wshub.connection.pacing import YIELD_EVERY
+from quart_wshub.connection.pacer import YIELD_EVERY
 from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.protocol.frame import Frame
 from tests.unit.fakes import FakeTransport, delivered, join, make_session, public, texts
@@ -91,7 +91,7 @@ async def test_statistics_count_what_was_received_sent_queued_and_not_read() -> 
         statistics.messages_sent = 0  # type: ignore[misc]
 
 
-async def test_whatever_is_received_proves_that_the_peer_lives(autojump_clock: MockClock) -> None:
+async def test_everything_received_updates_last_seen(autojump_clock: MockClock) -> None:
     connection = make_session(WebSocketHub())
     before = connection.last_seen
     autojump_clock.jump(10)
@@ -170,7 +170,7 @@ async def test_a_peer_whose_queue_is_full_is_closed_as_a_slow_consumer_and_its_b
 
 
 @pytest.mark.parametrize("kind", EndingKind)
-async def test_unread_messages_survive_only_the_departure_of_the_peer(kind: EndingKind) -> None:
+async def test_unread_messages_are_kept_only_when_the_peer_left(kind: EndingKind) -> None:
     connection = join(WebSocketHub())
     connection.inbox.put("unread")
 
@@ -193,7 +193,7 @@ async def test_queued_messages_go_out_unless_the_peer_cannot_or_does_not_take_th
     assert len(await delivered(connection)) == (0 if dropped else 1)
 
 
-# Past the queue: frames that the transport takes at once
+# Bypassing the queue: frames that the transport takes at once
 
 
 class QuickTransport(FakeTransport):
@@ -218,7 +218,7 @@ class QuickTransport(FakeTransport):
         return None if self.takes == "all" else Frame("the rest")
 
 
-async def test_a_frame_goes_past_the_queue_while_nothing_is_in_the_way() -> None:
+async def test_a_frame_bypasses_the_queue_while_the_outbox_is_idle() -> None:
     transport = QuickTransport()
     connection = make_session(WebSocketHub(), transport=transport)
     first, second = Frame("first"), Frame("second")
@@ -254,7 +254,7 @@ async def test_what_the_socket_did_not_take_is_queued_and_nothing_overtakes_it(
     assert transport.sent == frames[:1]
 
 
-async def test_a_fan_out_finds_out_that_the_peer_has_gone_and_leaves_the_close_to_the_receiver() -> None:
+async def test_a_fan_out_that_notices_the_departure_leaves_the_close_to_the_receiver() -> None:
     transport = QuickTransport()
     transport.gone = True
     connection = join_over(transport)
@@ -277,7 +277,7 @@ async def test_sending_on_a_closed_connection_in_a_loop_gives_way_to_other_tasks
                 await connection.send(Frame("x"))
 
 
-async def test_sending_over_a_quick_socket_in_a_loop_gives_way_to_other_tasks() -> None:
+async def test_sending_in_a_loop_without_waiting_yields_to_other_tasks() -> None:
     connection = join_over(QuickTransport())
 
     with assert_checkpoints():

@@ -58,7 +58,7 @@ def open_client(messages: MessageRouter, hub: WebSocketHub) -> Any:
     return connect(make_app(messages, hub, resolver=resolver, WS_HELLO=False), token="ann")
 
 
-async def test_a_new_token_takes_the_old_ones_place(messages: MessageRouter, hub: WebSocketHub) -> None:
+async def test_a_new_token_replaces_the_old_one(messages: MessageRouter, hub: WebSocketHub) -> None:
     async with open_client(messages, hub) as client:
         assert await ask(client, "auth.refresh", token=f"later {SECRET}") == {
             "type": "auth.refresh.reply",
@@ -88,7 +88,7 @@ async def test_any_other_token_closes_with_4401(
 
 
 @pytest.mark.parametrize("token", [f"fails {SECRET}", f"hangs {SECRET}"])
-async def test_a_resolver_that_fails_is_no_reason_to_close(
+async def test_a_resolver_that_fails_does_not_close_the_connection(
     messages: MessageRouter,
     hub: WebSocketHub,
     token: str,
@@ -109,7 +109,7 @@ async def test_a_resolver_that_fails_is_no_reason_to_close(
 
 
 @pytest.mark.parametrize("data", [{}, {"token": ""}, {"token": [SECRET]}, {"token": {SECRET: SECRET}}])
-async def test_a_token_that_is_none_is_invalid_data_and_not_echoed(
+async def test_an_invalid_token_field_is_invalid_data_and_not_echoed(
     messages: MessageRouter, hub: WebSocketHub, data: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_client(messages, hub) as client:
@@ -120,7 +120,7 @@ async def test_a_token_that_is_none_is_invalid_data_and_not_echoed(
     assert caplog.records == []
 
 
-async def test_a_client_that_refreshes_when_it_is_told_to_stays(
+async def test_a_client_that_refreshes_after_auth_expiring_stays_connected(
     messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     began = datetime.now(UTC)

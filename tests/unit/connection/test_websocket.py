@@ -25,7 +25,6 @@ from quart_wshub import (
 )
 from quart_wshub.auth.credentials import masked
 from quart_wshub.connection.ending import EndingKind
-from quart_wshub.connection.websocket import HandshakeInfo
 from quart_wshub.testing import WebSocketClient, connect
 from tests.unit.fakes import delivered, join, texts, ws_of
 from tests.unit.memory import make_app, websocket_scope
@@ -61,7 +60,7 @@ async def test_text_comes_as_str_and_binary_as_bytes_also_when_empty(hub: WebSoc
     assert type(results[0]) is type(message)
 
 
-async def test_receive_json_gives_what_the_text_says(hub: WebSocketHub) -> None:
+async def test_receive_json_returns_the_parsed_text(hub: WebSocketHub) -> None:
     async with echo(hub, lambda ws: ws.receive_json()) as (client, results):
         await client.send('{"a": [1, 2.5, null, "ü"]}')
         await client.closed()
@@ -69,7 +68,7 @@ async def test_receive_json_gives_what_the_text_says(hub: WebSocketHub) -> None:
     assert results == [{"a": [1, 2.5, None, "ü"]}]
 
 
-async def test_receive_envelope_gives_an_envelope(hub: WebSocketHub) -> None:
+async def test_receive_envelope_returns_an_envelope(hub: WebSocketHub) -> None:
     async with echo(hub, lambda ws: ws.receive_envelope()) as (client, results):
         await client.send('{"type": "chat", "request_id": "1"}')
         await client.closed()
@@ -87,7 +86,7 @@ async def test_receive_envelope_gives_an_envelope(hub: WebSocketHub) -> None:
         ("receive_envelope", "{}", InvalidEnvelopeError),
     ],
 )
-async def test_a_message_that_is_not_what_was_asked_for_raises_and_the_next_can_be_received(
+async def test_a_message_of_the_wrong_kind_raises_and_the_next_can_be_received(
     hub: WebSocketHub, method: str, message: str | bytes, error: type[Exception]
 ) -> None:
     async def work(ws: WebSocket) -> object:
@@ -103,7 +102,7 @@ async def test_a_message_that_is_not_what_was_asked_for_raises_and_the_next_can_
     assert results == ["next"]
 
 
-async def test_iteration_gives_every_message_and_ends_with_the_socket(hub: WebSocketHub) -> None:
+async def test_iteration_yields_every_message_and_ends_with_the_socket(hub: WebSocketHub) -> None:
     async def work(ws: WebSocket) -> list[str | bytes]:
         return [message async for message in ws]
 
@@ -170,7 +169,7 @@ async def test_other_objects_are_refused_and_the_error_says_what_to_use(message:
     assert await delivered(connection) == []
 
 
-async def test_send_json_understands_what_apps_commonly_send() -> None:
+async def test_send_json_supports_common_types() -> None:
     @dataclass
     class Point:
         x: int
@@ -195,7 +194,7 @@ async def test_send_json_understands_what_apps_commonly_send() -> None:
     ]
 
 
-async def test_send_json_refuses_what_has_no_json_form() -> None:
+async def test_send_json_refuses_what_cannot_be_serialised() -> None:
     connection = join(WebSocketHub())
 
     with pytest.raises(PydanticSerializationError):
@@ -296,28 +295,29 @@ async def test_a_cancelled_close_closes_nothing() -> None:
 # The handshake
 
 
-def handshake_of(**changes: Any) -> HandshakeInfo:
-    return HandshakeInfo(masked({**websocket_scope("/live/ws"), **changes}), {"room": "a"}, "bearer")
+def ws_after(**changes: Any) -> WebSocket:
+    """The socket after a handshake with these changes."""
+    return WebSocket(join(WebSocketHub()), masked({**websocket_scope("/live/ws"), **changes}), {"room": "a"}, "bearer")
 
 
-def test_the_handshake_tells_path_headers_arguments_and_subprotocol() -> None:
-    info = handshake_of(
+async def test_the_socket_has_the_handshakes_path_headers_arguments_and_subprotocol() -> None:
+    ws = ws_after(
         query_string=b"a=1&a=2&empty=&bad=%ff",
         headers=[(b"user-agent", b"tester"), (b"x-odd", b"\xe9")],
     )
 
-    assert info.path == "/live/ws"
-    assert info.path_params == {"room": "a"}
-    assert info.subprotocol == "bearer"
-    assert info.args.getlist("a") == ["1", "2"]
-    assert info.args["empty"] == ""
-    assert info.args["bad"] == "\N{REPLACEMENT CHARACTER}"
-    assert info.headers["User-Agent"] == "tester"
-    assert info.headers["X-Odd"] == "é"
+    assert ws.path == "/live/ws"
+    assert ws.path_params == {"room": "a"}
+    assert ws.subprotocol == "bearer"
+    assert ws.args.getlist("a") == ["1", "2"]
+    assert ws.args["empty"] == ""
+    assert ws.args["bad"] == "\N{REPLACEMENT CHARACTER}"
+    assert ws.headers["User-Agent"] == "tester"
+    assert ws.headers["X-Odd"] == "é"
 
 
-def test_no_token_can_be_found_in_the_handshake() -> None:
-    info = handshake_of(
+async def test_no_token_can_be_found_in_the_handshake() -> None:
+    ws = ws_after(
         query_string=b"token=secret&a=1",
         headers=[
             (b"authorization", b"Bearer secret"),
@@ -327,8 +327,8 @@ def test_no_token_can_be_found_in_the_handshake() -> None:
         subprotocols=["bearer", "secret"],
     )
 
-    assert "secret" not in f"{info.headers} {info.args} {info.path} {info.path_params} {info.subprotocol}"
-    assert info.args["token"] == "***"
+    assert "secret" not in f"{ws.headers} {ws.args} {ws.path} {ws.path_params} {ws.subprotocol}"
+    assert ws.args["token"] == "***"
 
 
 async def test_no_token_reaches_the_handler(hub: WebSocketHub) -> None:
@@ -352,9 +352,9 @@ async def always_ann(token: str) -> str:
     return "ann"
 
 
-def test_path_parameters_cannot_be_changed() -> None:
+async def test_path_parameters_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
-        handshake_of().path_params["room"] = "b"  # type: ignore[index]
+        ws_after().path_params["room"] = "b"  # type: ignore[index]
 
 
 async def test_the_handler_sees_the_handshake_through_its_socket(hub: WebSocketHub) -> None:

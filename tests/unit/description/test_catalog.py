@@ -14,7 +14,7 @@ from quart_wshub import ErrorCode, MessageRouter
 from quart_wshub.cluster.gaps import gap_frame
 from quart_wshub.connection.expiry import expiring_frame
 from quart_wshub.description.catalog import Described, make_catalog
-from quart_wshub.messages.replies import error_frame
+from quart_wshub.messages.error_answers import error_frame
 from quart_wshub.protocol.envelope import RESERVED_TYPES
 from quart_wshub.protocol.heartbeat import PING, hello_frame, pong_frame
 from tests.unit.memory import make_settings

@@ -1,4 +1,4 @@
-"""What a `MessageRouter` does with messages: which handler gets what, what is answered, and what goes on meanwhile."""
+"""Dispatch by a `MessageRouter`: validation, replies, errors, order and concurrency."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def error_of(client: WebSocketClient, *args: Any) -> dict[str, Any]:
     return data
 
 
-# Calls and replies
+# Requests and replies
 
 
 async def test_a_request_is_validated_handled_and_replied_to(messages: MessageRouter, client_of: ClientOf) -> None:
@@ -102,7 +102,7 @@ async def test_a_request_is_validated_handled_and_replied_to(messages: MessageRo
     assert seen == [Say(text="hi", times=2), "ann", 1]
 
 
-async def test_without_request_id_nothing_is_replied(messages: MessageRouter, client_of: ClientOf) -> None:
+async def test_without_request_id_there_is_no_reply(messages: MessageRouter, client_of: ClientOf) -> None:
     @messages.on("say")
     async def say(message: Say) -> None: ...
 
@@ -148,7 +148,7 @@ async def test_what_a_handler_returns_is_the_data_of_the_reply(
         ({"saidId": "3"}, {"saidId": 3}),
     ],
 )
-async def test_a_declared_model_has_the_last_word_on_the_reply(
+async def test_a_declared_model_validates_and_serialises_the_reply(
     messages: MessageRouter, client_of: ClientOf, result: Any, data: object
 ) -> None:
     @messages.on("say")
@@ -165,7 +165,7 @@ async def test_a_declared_model_has_the_last_word_on_the_reply(
 
 
 @pytest.mark.parametrize("result", [[1], "text", True, WSEnvelope, {"object": object()}, {"lone": "\ud800"}])
-async def test_a_result_of_which_no_reply_can_be_made_is_internal_and_logged(
+async def test_a_result_that_cannot_be_a_reply_is_answered_with_internal_and_logged(
     messages: MessageRouter, client_of: ClientOf, result: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     @messages.on("say")
@@ -180,7 +180,7 @@ async def test_a_result_of_which_no_reply_can_be_made_is_internal_and_logged(
 
 
 @pytest.mark.parametrize("result", [None, {"saidId": "no number"}, 3])
-async def test_a_result_that_is_not_what_was_declared_is_internal(
+async def test_a_result_that_the_declared_model_refuses_is_answered_with_internal(
     messages: MessageRouter, client_of: ClientOf, result: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     @messages.on("say")
@@ -284,9 +284,7 @@ class Either(BaseModel):
     when: datetime | str
 
 
-async def test_of_several_types_the_one_is_taken_that_json_can_spell(
-    messages: MessageRouter, client_of: ClientOf
-) -> None:
+async def test_unions_are_validated_as_json(messages: MessageRouter, client_of: ClientOf) -> None:
     """Validated as Python objects, both would be the strings that they are in JSON."""
     seen: list[Either] = []
 
@@ -301,7 +299,7 @@ async def test_of_several_types_the_one_is_taken_that_json_can_spell(
     assert isinstance(seen[0].who, UUID)
 
 
-async def test_data_that_is_not_valid_is_told_where_and_why_but_nothing_of_it(
+async def test_the_answer_to_invalid_data_says_where_and_why_without_the_values(
     messages: MessageRouter, client_of: ClientOf
 ) -> None:
     @messages.on("say")
@@ -397,7 +395,7 @@ async def test_a_model_may_refer_to_one_that_is_defined_later(hub: WebSocketHub)
         assert (await error_of(client, "tree", {"children": [{}]}))["details"][0]["loc"] == ["children", 0, "name"]
 
 
-# What is no request
+# Invalid messages
 
 
 @pytest.mark.parametrize("text", ["", "{", "nonsense", "NaN", '{"type": "say"', "[" * 5000, '"\\ud800"'])
@@ -447,9 +445,7 @@ async def test_a_type_that_nothing_handles(messages: MessageRouter, client_of: C
 
 
 @pytest.mark.parametrize("envelope_type", ["say.reply", "error"])
-async def test_an_answer_that_nobody_waits_for_any_more_is_dropped(
-    messages: MessageRouter, client_of: ClientOf, envelope_type: str
-) -> None:
+async def test_a_late_answer_is_dropped(messages: MessageRouter, client_of: ClientOf, envelope_type: str) -> None:
     async with client_of() as client:
         await client.send_json({"type": envelope_type, "data": {}, "request_id": "late"})
         await assert_open(client)
@@ -458,7 +454,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_dropped(
 # Failures
 
 
-async def test_a_message_error_is_answered_as_it_is(messages: MessageRouter, client_of: ClientOf) -> None:
+async def test_a_message_error_is_sent_unchanged(messages: MessageRouter, client_of: ClientOf) -> None:
     @messages.on("own")
     async def own(message: WSEnvelope) -> None:
         raise MessageError("too_loud", "whisper", details=[{"limit": 3}])
@@ -473,7 +469,7 @@ async def test_a_message_error_is_answered_as_it_is(messages: MessageRouter, cli
         assert (await ask(client, "own", None, None))["request_id"] is None, "errors are always answered"
 
 
-async def test_an_unexpected_exception_is_logged_once_and_answered_without_a_word_of_it(
+async def test_an_unexpected_exception_is_logged_once_and_answered_without_its_text(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     ids: list[UUID] = []
@@ -502,7 +498,7 @@ async def raise_in_a_nursery(*errors: Exception) -> None:
             nursery.start_soon(fail, error)
 
 
-async def test_what_a_nursery_wraps_is_unwrapped(
+async def test_a_single_exception_in_a_group_is_unwrapped(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     @messages.on("one")
@@ -520,7 +516,7 @@ async def test_what_a_nursery_wraps_is_unwrapped(
     assert len(caplog.records) == 1
 
 
-async def test_faults_of_the_peer_that_the_hub_finds(messages: MessageRouter, client_of: ClientOf) -> None:
+async def test_peer_errors_raised_by_the_hub_are_answered(messages: MessageRouter, client_of: ClientOf) -> None:
     @messages.on("join")
     async def join(message: WSEnvelope, connection: WebSocketConnection, hub: WebSocketHub) -> None:
         await hub.subscribe(connection.connection_id, message.data["topic"])
@@ -532,7 +528,7 @@ async def test_faults_of_the_peer_that_the_hub_finds(messages: MessageRouter, cl
         assert error == {"code": "limit_exceeded", "message": "a connection may have at most 1 topics", "details": []}
 
 
-async def test_another_peer_error_ends_the_connection_as_in_a_plain_handler(
+async def test_another_peer_error_closes_the_connection_as_in_a_plain_handler(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     class TooOldError(PeerError):
@@ -549,7 +545,7 @@ async def test_another_peer_error_ends_the_connection_as_in_a_plain_handler(
     assert "update first" in caplog.text
 
 
-async def test_details_that_have_no_json_form_are_the_servers_fault(
+async def test_details_that_cannot_be_serialised_to_json_are_the_servers_fault(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     @messages.on("own")
@@ -558,7 +554,7 @@ async def test_details_that_have_no_json_form_are_the_servers_fault(
 
     async with client_of() as client:
         assert await error_of(client, "own") == INTERNAL
-    assert "no JSON form" in caplog.text
+    assert "cannot be serialised to JSON" in caplog.text
 
 
 # Error hooks
@@ -578,7 +574,7 @@ def not_found_raised(error: LookupError, connection: WebSocketConnection) -> Non
 
 
 @pytest.mark.parametrize("hook", [not_found, not_found_async, not_found_raised])
-async def test_an_error_hook_says_what_is_answered(
+async def test_an_error_hook_chooses_the_answer(
     messages: MessageRouter, client_of: ClientOf, hook: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     messages.on_error(LookupError)(hook)
@@ -597,9 +593,7 @@ async def test_an_error_hook_says_what_is_answered(
     assert caplog.records == [], "what the app expected is not logged"
 
 
-async def test_the_hook_of_the_nearest_class_is_asked_and_no_other(
-    messages: MessageRouter, client_of: ClientOf
-) -> None:
+async def test_only_the_hook_of_the_nearest_class_is_called(messages: MessageRouter, client_of: ClientOf) -> None:
     messages.on_error(Exception)(lambda error, connection: MessageError("any", ""))
     messages.on_error(KeyError)(lambda error, connection: MessageError("key", ""))
     messages.on_error(TopicLimitError)(lambda error, connection: MessageError("topics", ""))
@@ -634,7 +628,7 @@ def hook_with_nonsense(error: Exception, connection: WebSocketConnection) -> Any
         (hook_with_nonsense, "handler of 'fail': error hook failed"),
     ],
 )
-async def test_a_hook_that_gives_no_answer_leaves_it_at_internal(
+async def test_without_an_answer_of_the_hook_it_is_internal(
     messages: MessageRouter, client_of: ClientOf, hook: Any, log: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     messages.on_error(LookupError)(hook)
@@ -652,7 +646,7 @@ async def test_a_hook_that_gives_no_answer_leaves_it_at_internal(
 # Order and time
 
 
-async def test_one_message_after_the_other_in_order(messages: MessageRouter, client_of: ClientOf) -> None:
+async def test_messages_are_handled_one_by_one_in_order(messages: MessageRouter, client_of: ClientOf) -> None:
     running: list[str] = []
     done: list[str] = []
 
@@ -670,7 +664,7 @@ async def test_one_message_after_the_other_in_order(messages: MessageRouter, cli
     assert done == [str(number) for number in range(11)]
 
 
-async def test_a_handler_that_takes_too_long_is_cut_off(
+async def test_a_handler_that_takes_too_long_is_cancelled(
     messages: MessageRouter, client_of: ClientOf, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     cancelled: list[float] = []
@@ -699,9 +693,7 @@ async def test_a_handler_that_takes_too_long_is_cut_off(
     assert "handler of 'slow' took too long" in caplog.text
 
 
-async def test_concurrent_handlers_wait_for_nobody_up_to_their_bound(
-    messages: MessageRouter, client_of: ClientOf
-) -> None:
+async def test_concurrent_handlers_run_at_once_up_to_their_bound(messages: MessageRouter, client_of: ClientOf) -> None:
     gates = {str(number): trio.Event() for number in range(4)}
 
     @messages.on("wait", concurrent=True)
@@ -732,7 +724,7 @@ async def test_concurrent_handlers_wait_for_nobody_up_to_their_bound(
         assert (await ask(client, "wait", {"text": "3"}))["data"] == {"text": "3"}, "there is room again"
 
 
-async def test_a_failing_concurrent_handler_harms_no_other(
+async def test_a_failing_concurrent_handler_does_not_affect_others(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate = trio.Event()
@@ -796,7 +788,7 @@ async def test_what_the_client_sent_before_it_left_is_handled_and_may_be_finishe
     assert concurrent or handled == ["one", "two", "three"]
 
 
-async def test_a_disconnect_of_another_socket_is_no_end_of_this_one(
+async def test_a_disconnect_of_another_socket_does_not_close_this_one(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     @messages.on("tell")
@@ -810,7 +802,7 @@ async def test_a_disconnect_of_another_socket_is_no_end_of_this_one(
 
 
 @pytest.mark.parametrize("concurrent", [True, False])
-async def test_a_client_that_is_asked_when_it_has_just_left_is_no_failure(
+async def test_a_request_to_a_client_that_has_just_left_is_not_logged(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture, concurrent: bool
 ) -> None:
     raised: list[Exception] = []
@@ -831,7 +823,7 @@ async def test_a_client_that_is_asked_when_it_has_just_left_is_no_failure(
     assert caplog.records == []
 
 
-async def test_asking_a_client_that_was_never_there_is_a_failure(
+async def test_a_request_to_an_unknown_client_is_logged(
     messages: MessageRouter, client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     @messages.on("ask")

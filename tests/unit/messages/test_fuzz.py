@@ -1,4 +1,4 @@
-"""Whatever a client sends: every answer is an envelope of the documented shape, and nobody else notices."""
+"""Whatever a client sends: every answer has the documented shape, and no other connection is affected."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def check_shape(answer: Any) -> None:
 @given(st.lists(texts, max_size=8))
 @example(['{"type": "say", "data": {"text": "a", "times": 1e400}}'])
 @example(['{"type": "raw", "data": {"a": 1e308}, "request_id": "' + "x" * 1000 + '"}'])
-def test_no_input_breaks_a_connection_or_touches_another(inputs: list[str]) -> None:
+def test_no_input_breaks_a_connection_or_affects_another(inputs: list[str]) -> None:
     trio.run(send_everything, inputs)
 
 
@@ -148,7 +148,7 @@ async def take_answers(client: WebSocketClient) -> None:
 @example('{"type": "t", "data": null}')
 @example('{"type": "t", "request_id": null}')
 @example('{"type": "", "data": {}}')
-def test_the_fast_way_takes_what_the_model_takes(text: str) -> None:
+def test_read_envelope_accepts_what_the_model_accepts(text: str) -> None:
     def outcome(read: Any) -> Any:
         try:
             return read(text)

@@ -1,4 +1,4 @@
-"""The edges of a connection that a `MessageRouter` serves: who is let in, what runs at the end, and binary messages."""
+"""The hooks of a `MessageRouter`: `on_connect`, `on_disconnect` and `on_binary`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_on_connect_runs_before_the_first_message(diary: Diary, hub: WebSo
         assert diary.notes == [CONNECTED, "said"]
 
 
-async def test_on_disconnect_hears_the_clients_own_code(
+async def test_on_disconnect_gets_the_clients_close_code(
     diary: Diary, hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     async with connect(make_app(diary.messages, hub), token="ann") as client:
@@ -76,7 +76,7 @@ async def test_on_disconnect_hears_the_clients_own_code(
     assert diary.notes == [CONNECTED, "ann left with 4123 'bye', online: []"]
 
 
-async def test_on_disconnect_runs_when_the_client_vanishes(
+async def test_on_disconnect_runs_when_the_client_drops_the_connection(
     diary: Diary, hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     async with connect(make_app(diary.messages, hub), token="ann") as client:
@@ -186,9 +186,7 @@ async def test_a_fault_of_the_dispatcher_itself_ends_the_connection_before_the_h
     assert diary.notes[1:] == ["ann left with 1011 'internal error', online: []"]
 
 
-async def test_hooks_run_in_order_and_what_one_raises_keeps_no_other_from_running(
-    hub: WebSocketHub, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_hooks_run_in_order_even_if_one_raises(hub: WebSocketHub, caplog: pytest.LogCaptureFixture) -> None:
     messages, included = MessageRouter(), MessageRouter()
     notes: list[str] = []
 
@@ -244,7 +242,7 @@ async def test_on_disconnect_has_a_deadline(
     assert "on_disconnect took too long: connection=" in caplog.text
 
 
-async def test_on_disconnect_is_done_when_a_drain_has_to_be(
+async def test_on_disconnect_ends_by_the_deadline_of_a_drain(
     hub: WebSocketHub, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     messages = MessageRouter()
@@ -262,7 +260,7 @@ async def test_on_disconnect_is_done_when_a_drain_has_to_be(
         assert "on_disconnect took too long" in caplog.text
 
 
-async def test_a_drain_moves_up_the_end_of_hooks_that_run_already(
+async def test_a_drain_shortens_the_deadline_of_running_hooks(
     hub: WebSocketHub, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     messages = MessageRouter()
@@ -288,7 +286,7 @@ async def test_a_drain_moves_up_the_end_of_hooks_that_run_already(
     assert caplog.text.count("on_disconnect took too long") == 2
 
 
-# Who is let in
+# `on_connect` refuses
 
 
 @pytest.mark.parametrize(
@@ -349,7 +347,7 @@ async def test_on_connect_may_close_with_a_code_of_its_own(hub: WebSocketHub, au
     assert (gone.code, gone.reason) == (4321, "elsewhere")
 
 
-async def test_on_disconnect_does_not_run_where_on_connect_was_cut_short(
+async def test_on_disconnect_does_not_run_if_on_connect_was_cancelled(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     diary = Diary()
@@ -396,7 +394,7 @@ async def test_binary_messages_have_a_handler_of_their_own(hub: WebSocketHub, ca
     assert "on_binary failed" in caplog.text
 
 
-async def test_a_connection_that_is_only_there_lives(hub: WebSocketHub, autojump_clock: MockClock) -> None:
+async def test_an_idle_connection_stays_open(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     async with connect(make_app(MessageRouter(), hub), token="ann") as client:
         with trio.move_on_after(600) as long_enough:
             await stay_alive(client)

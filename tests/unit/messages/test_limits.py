@@ -1,4 +1,4 @@
-"""The rate limit and the budget for bad messages: first an answer, and the end only for those who go on."""
+"""The rate limit and the budget for bad messages: first an error answer, then the close."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_the_rate_is_off_unless_it_is_set(messages: MessageRouter, hub: We
         assert all([said(await say(client)) for _ in range(500)])
 
 
-async def test_a_burst_passes_and_then_it_is_answered_when_to_try_again(
+async def test_after_a_burst_the_answer_says_when_to_try_again(
     messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     async with open_client(messages, hub, WS_RATE_LIMIT_PER_SECOND=2, WS_RATE_LIMIT_BURST=3) as client:
@@ -139,7 +139,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("code", "message"), BAD.items())
-async def test_each_bad_message_is_answered_and_one_too_many_closes_with_1008(
+async def test_each_bad_message_is_answered_and_one_over_the_budget_closes_with_1008(
     messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock, code: str, message: str
 ) -> None:
     async with open_client(messages, hub, WS_MAX_BAD_MESSAGES=3) as client:
@@ -149,7 +149,7 @@ async def test_each_bad_message_is_answered_and_one_too_many_closes_with_1008(
     assert (gone.code, gone.reason) == (1008, "too many bad messages")
 
 
-async def test_going_on_in_spite_of_the_rate_limit_closes_with_1008(
+async def test_ignoring_the_rate_limit_closes_with_1008(
     messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     async with open_client(messages, hub, WS_RATE_LIMIT_PER_SECOND=0.001, WS_MAX_BAD_MESSAGES=3) as client:
@@ -159,7 +159,7 @@ async def test_going_on_in_spite_of_the_rate_limit_closes_with_1008(
         assert (await client.closed()).code == 1008
 
 
-async def test_the_budget_grows_back_within_a_minute(
+async def test_the_budget_refills_within_a_minute(
     messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     quiet = {"WS_HEARTBEAT_SECONDS": 500, "WS_HEARTBEAT_TIMEOUT_SECONDS": 600}
@@ -172,7 +172,7 @@ async def test_the_budget_grows_back_within_a_minute(
 
 
 @pytest.mark.parametrize("code", [*ErrorCode, "an app's own"])
-async def test_what_the_app_answers_costs_nothing(
+async def test_the_apps_own_error_answers_do_not_count(
     messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock, code: str
 ) -> None:
     async with open_client(messages, hub, WS_MAX_BAD_MESSAGES=1) as client:
@@ -182,7 +182,7 @@ async def test_what_the_app_answers_costs_nothing(
         assert said(await say(client))
 
 
-async def test_neither_does_a_topic_that_is_forbidden_or_too_many(
+async def test_a_refused_topic_does_not_count(
     messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     async with open_client(messages, hub, WS_MAX_BAD_MESSAGES=1, WS_MAX_TOPIC_LENGTH=5) as client:
@@ -192,7 +192,7 @@ async def test_neither_does_a_topic_that_is_forbidden_or_too_many(
         assert said(await say(client))
 
 
-async def test_a_client_that_floods_with_bad_messages_and_reads_nothing_is_rid_of(
+async def test_a_client_that_floods_with_bad_messages_and_reads_nothing_is_disconnected(
     messages: MessageRouter, hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     app = make_app(messages, hub, WS_HELLO=False)

@@ -23,7 +23,7 @@ def test_it_is_full_at_first_and_takes_its_burst_at_once() -> None:
     assert taken_at_once(TokenBucket(10, 5), 1000.0) == 5
 
 
-def test_it_grows_back_at_its_rate_and_no_further_than_its_burst() -> None:
+def test_it_refills_at_its_rate_up_to_its_burst() -> None:
     bucket = TokenBucket(10, 5)
     taken_at_once(bucket, 0)
 
@@ -31,7 +31,7 @@ def test_it_grows_back_at_its_rate_and_no_further_than_its_burst() -> None:
     assert taken_at_once(bucket, 1000) == 5
 
 
-def test_it_says_how_long_to_wait_and_that_is_long_enough() -> None:
+def test_it_returns_how_long_to_wait() -> None:
     bucket = TokenBucket(4, 1)
     bucket.take(7.0)
 
@@ -41,7 +41,7 @@ def test_it_says_how_long_to_wait_and_that_is_long_enough() -> None:
 
 
 @given(st.floats(0.001, 1000), st.integers(1, 1000), st.floats(0, 1e6))
-def test_whoever_waits_as_long_as_told_is_served(per_second: float, burst: int, now: float) -> None:
+def test_a_token_is_available_after_the_returned_wait(per_second: float, burst: int, now: float) -> None:
     bucket = TokenBucket(per_second, burst)
     for _ in range(burst):
         assert bucket.take(now) == 0

@@ -1,4 +1,4 @@
-"""What may be registered with a `MessageRouter`, what may not, and what it tells about itself."""
+"""Registration with a `MessageRouter`: what is accepted, what is refused, and introspection."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def only(messages: MessageRouter) -> Route:
     return route
 
 
-# What is read from a handler
+# Signatures
 
 
 def test_the_facts_of_a_route() -> None:
@@ -158,14 +158,14 @@ async def two(first: int, message: Say) -> None: ...
 
 
 @pytest.mark.parametrize("handler", [Handlers().method, Handlers(), functools.partial(two, 1), none, decorated])
-def test_any_kind_of_async_function_will_do(handler: Any) -> None:
+def test_any_kind_of_async_function_is_accepted(handler: Any) -> None:
     messages = MessageRouter()
     messages.on("say")(handler)
 
     assert only(messages).data_model is Say
 
 
-def test_a_local_model_that_an_annotation_only_names_is_refused_and_the_error_says_what_to_do() -> None:
+def test_a_local_model_in_a_string_annotation_is_refused_and_the_error_says_what_to_do() -> None:
     class Local(BaseModel):
         number: int
 
@@ -178,7 +178,7 @@ def test_a_local_model_that_an_annotation_only_names_is_refused_and_the_error_sa
         _ = messages.routes
 
 
-def test_a_local_model_will_do_where_the_annotation_is_the_model_itself() -> None:
+def test_a_local_model_is_accepted_if_the_annotation_is_the_class_itself() -> None:
     class Local(BaseModel):
         number: int
 
@@ -214,7 +214,7 @@ if TYPE_CHECKING:
     Later = Say
 
 
-# What cannot work
+# Refused handlers
 
 
 async def no_parameters() -> None: ...
@@ -303,13 +303,13 @@ def test_a_reserved_type_is_refused(reserved: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", None, 3, a_model])
-def test_a_type_that_is_none_is_refused(wrong: Any) -> None:
+def test_an_invalid_type_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="a message type is a non-empty string, not"):
         MessageRouter().on(wrong)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, True, "5"])
-def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+def test_an_invalid_timeout_is_refused(timeout: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"timeout=.* of 'say' must be a number of seconds greater than 0"):
         MessageRouter().on("say", timeout=timeout)
 
@@ -392,7 +392,7 @@ def test_binary_messages_have_one_handler() -> None:
 
 
 @pytest.mark.parametrize("error_type", [3, "LookupError", BaseException, MessageError, WebSocketDisconnect])
-def test_an_error_hook_needs_a_type_it_can_have(error_type: Any) -> None:
+def test_an_error_hook_needs_a_suitable_type_of_exception(error_type: Any) -> None:
     with pytest.raises(ConfigurationError, match="on_error"):
         MessageRouter().on_error(error_type)
 
@@ -447,10 +447,10 @@ def test_what_the_server_sends_is_declared() -> None:
         messages.sends("other", dict)  # type: ignore[arg-type]
 
 
-# Routers in routers
+# Included routers
 
 
-def test_an_included_router_brings_everything_it_has() -> None:
+def test_including_a_router_adds_everything_registered_with_it() -> None:
     rooms, messages = MessageRouter(), MessageRouter()
     rooms.on("join", timeout=3)(a_model)
     rooms.sends("joined", Said)
@@ -518,14 +518,12 @@ async def disconnect_hook_2(connection: object, hub: object, close: object) -> N
         (with_binary(disconnect_hook), with_binary(disconnect_hook_2), "two handlers"),
     ],
 )
-def test_what_two_routers_cannot_both_have_is_refused_when_one_is_included(
-    one: MessageRouter, other: MessageRouter, why: str
-) -> None:
+def test_conflicts_between_included_routers_are_refused(one: MessageRouter, other: MessageRouter, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
         one.include(other)
 
 
-def test_a_prefix_makes_no_reserved_type() -> None:
+def test_a_prefix_must_not_make_a_reserved_type() -> None:
     child = MessageRouter()
     child.on("refresh")(none)
 

@@ -1,4 +1,4 @@
-"""`subscribe` and `unsubscribe`: who may, how much, and what is answered."""
+"""`subscribe` and `unsubscribe`: policies, limits and answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def error_of(client: WebSocketClient, topic: object) -> Any:
     return answer["data"]
 
 
-async def test_a_subscriber_is_told_and_gets_what_is_published(hub: WebSocketHub) -> None:
+async def test_a_subscription_is_confirmed_and_gets_publications(hub: WebSocketHub) -> None:
     app = make_app(MessageRouter(authorize_subscribe=anyone), hub, WS_HELLO=False)
     async with connect(app, token="ann") as client:
         reply = {"type": "subscribe.reply", "data": {"topic": "chat:ü"}, "request_id": "r"}
@@ -56,7 +56,7 @@ async def test_a_subscriber_is_told_and_gets_what_is_published(hub: WebSocketHub
         assert await hub.broadcast(WSEnvelope(type="said"), topic="chat:ü") == 0
 
 
-async def test_without_request_id_it_is_done_silently(hub: WebSocketHub) -> None:
+async def test_without_request_id_a_subscription_is_not_confirmed(hub: WebSocketHub) -> None:
     app = make_app(MessageRouter(authorize_subscribe=anyone), hub, WS_HELLO=False)
     async with connect(app, token="ann") as client:
         await client.send('{"type": "subscribe", "data": {"topic": "a"}}')
@@ -65,7 +65,7 @@ async def test_without_request_id_it_is_done_silently(hub: WebSocketHub) -> None
 
 
 @pytest.mark.parametrize("topic", ["", None, 3, ["a"]])
-async def test_a_topic_that_is_none_is_invalid_data(hub: WebSocketHub, topic: object) -> None:
+async def test_an_invalid_topic_is_invalid_data(hub: WebSocketHub, topic: object) -> None:
     async with connect(make_app(MessageRouter(authorize_subscribe=anyone), hub, WS_HELLO=False), token="ann") as client:
         for envelope_type in ("subscribe", "unsubscribe"):
             answer = await ask(client, envelope_type, topic)
@@ -76,7 +76,7 @@ async def test_a_topic_that_is_none_is_invalid_data(hub: WebSocketHub, topic: ob
 # Limits
 
 
-async def test_the_length_of_a_name_is_limited_in_characters_before_any_policy_is_asked(hub: WebSocketHub) -> None:
+async def test_the_length_of_a_topic_is_limited_in_characters_before_any_policy_is_called(hub: WebSocketHub) -> None:
     asked: list[str] = []
 
     def note(connection: WebSocketConnection, topic: str) -> bool:
@@ -104,7 +104,7 @@ async def test_the_number_of_topics_is_limited(hub: WebSocketHub) -> None:
         assert (await ask(client, "subscribe", "c"))["type"] == "subscribe.reply"
 
 
-async def test_error_hooks_have_no_say_in_it(hub: WebSocketHub) -> None:
+async def test_error_hooks_are_not_called_for_the_topic_limit(hub: WebSocketHub) -> None:
     messages = MessageRouter(authorize_subscribe=anyone)
     messages.on_error(Exception)(lambda error, connection: MessageError("any", ""))
     async with connect(make_app(messages, hub, WS_HELLO=False, WS_MAX_TOPICS_PER_CONNECTION=1), token="ann") as client:
@@ -136,7 +136,7 @@ async def test_a_policy_decides(hub: WebSocketHub, policy: Any) -> None:
         assert hub.topic_count("user:bob") == 0
 
 
-async def test_the_longest_prefix_decides_alone_and_the_fallback_where_none_fits(hub: WebSocketHub) -> None:
+async def test_the_longest_matching_prefix_decides_alone_and_otherwise_the_fallback(hub: WebSocketHub) -> None:
     messages = MessageRouter(authorize_subscribe=nobody)
     messages.authorize("chat:")(anyone)
     messages.authorize("chat:staff:")(nobody)
@@ -150,7 +150,7 @@ async def test_the_longest_prefix_decides_alone_and_the_fallback_where_none_fits
     assert allowed == ["chat:", "chat:a", "chat:staff", "chat:staff:lobby2"]
 
 
-async def test_the_policies_of_an_included_router_hold(hub: WebSocketHub) -> None:
+async def test_the_policies_of_an_included_router_apply(hub: WebSocketHub) -> None:
     rooms, messages = MessageRouter(authorize_subscribe=anyone), MessageRouter()
     rooms.authorize("room:")(nobody)
     messages.include(rooms, prefix="room.")
@@ -159,7 +159,7 @@ async def test_the_policies_of_an_included_router_hold(hub: WebSocketHub) -> Non
         assert (await ask(client, "subscribe", "other"))["type"] == "subscribe.reply"
 
 
-async def test_without_any_policy_nobody_may_and_the_log_says_once_what_to_do(
+async def test_without_any_policy_every_topic_is_refused_and_the_log_says_once_what_to_do(
     hub: WebSocketHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make_app(MessageRouter(), hub, WS_HELLO=False)
@@ -171,7 +171,7 @@ async def test_without_any_policy_nobody_may_and_the_log_says_once_what_to_do(
     assert "news" not in record.getMessage()
 
 
-async def test_where_there_is_a_policy_for_something_else_nothing_is_logged(
+async def test_with_a_policy_for_other_topics_nothing_is_logged(
     hub: WebSocketHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     messages = MessageRouter()
@@ -220,7 +220,7 @@ async def never_returns(connection: WebSocketConnection, topic: str) -> bool:
         (never_returns, "topic policy took longer than 10 s"),
     ],
 )
-async def test_a_policy_that_fails_lets_nobody_in_and_is_logged(
+async def test_a_policy_that_fails_refuses_and_is_logged(
     hub: WebSocketHub, policy: Any, log: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make_app(MessageRouter(authorize_subscribe=policy), hub, WS_HELLO=False)
@@ -234,7 +234,7 @@ async def test_a_policy_that_fails_lets_nobody_in_and_is_logged(
     assert ("hunter2" in caplog.text) == policy.__name__.startswith("fails"), "with its traceback where there is one"
 
 
-async def test_a_policy_may_answer_for_itself(hub: WebSocketHub, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_policy_may_raise_its_own_answer(hub: WebSocketHub, caplog: pytest.LogCaptureFixture) -> None:
     async def policy(connection: WebSocketConnection, topic: str) -> bool:
         raise MessageError(ErrorCode.RATE_LIMITED, "later", details=[{"retry_after_seconds": 5}])
 
@@ -247,7 +247,7 @@ async def test_a_policy_may_answer_for_itself(hub: WebSocketHub, caplog: pytest.
     assert caplog.records == []
 
 
-async def test_a_connection_that_ends_while_the_policy_thinks_is_subscribed_to_nothing(
+async def test_a_connection_that_ends_while_the_policy_runs_is_not_subscribed(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     async def slow(connection: WebSocketConnection, topic: str) -> bool:

@@ -1,11 +1,11 @@
-"""The pacer: always a chance to cancel, now and then one for other tasks."""
+"""The pacer: every step can be cancelled, every 64th yields to other tasks."""
 
 from __future__ import annotations
 
 import trio
 from trio.testing import assert_checkpoints
 
-from quart_wshub.connection.pacing import YIELD_EVERY, Pacer
+from quart_wshub.connection.pacer import YIELD_EVERY, Pacer
 
 
 async def test_every_step_can_be_cancelled() -> None:
@@ -13,19 +13,19 @@ async def test_every_step_can_be_cancelled() -> None:
     for _ in range(YIELD_EVERY * 2):
         with trio.CancelScope() as scope:
             scope.cancel()
-            await pacer.before()
+            await pacer.checkpoint()
         assert scope.cancelled_caught
 
 
-async def test_now_and_then_a_step_gives_way_to_other_tasks() -> None:
+async def test_every_64th_step_yields_to_other_tasks() -> None:
     pacer = Pacer()
     for _ in range(3):
         with assert_checkpoints():
             for _ in range(YIELD_EVERY):
-                await pacer.before()
+                await pacer.checkpoint()
 
 
-async def test_the_steps_between_do_not() -> None:
+async def test_the_steps_between_do_not_yield() -> None:
     pacer, turns = Pacer(), 0
 
     async def sibling() -> None:
@@ -37,7 +37,7 @@ async def test_the_steps_between_do_not() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sibling)
         for _ in range(YIELD_EVERY * 10):
-            await pacer.before()
+            await pacer.checkpoint()
         nursery.cancel_scope.cancel()
 
     assert turns <= 10
