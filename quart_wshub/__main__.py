@@ -1,4 +1,4 @@
-"""`python -m quart_wshub` is `quart-wshub`."""
+"""`python -m quart_wshub` runs the `quart-wshub` command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`WebSocketSettings`: everything an operator can turn, as a pydantic-settings mixin.
+"""`WebSocketSettings`: every setting, as a pydantic-settings mixin.
 
 Environment and `.env` names are the field names. A bad value raises pydantic's `ValidationError` at construction,
 which names the variable, the value and the bound.
@@ -16,8 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 __all__ = ["WebSocketSettings"]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Seconds
 Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/?#\s]+", re.IGNORECASE)
 
@@ -31,8 +31,8 @@ class WebSocketSettings(BaseSettings):
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(env_file=".env", extra="ignore")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep `.env` for a subclass that names no file: of several bases, pydantic lets the last one's config win,
-        and that is `BaseSettings`, which reads none.
+        """Keep `.env` for a subclass that names no file: pydantic takes the config of the last base, which is
+        `BaseSettings`, and that reads no file.
         """
         super().__init_subclass__(**kwargs)
         config = cls.model_config
@@ -45,34 +45,34 @@ class WebSocketSettings(BaseSettings):
     """Time between two application pings."""
 
     WS_HEARTBEAT_TIMEOUT_SECONDS: Annotated[Seconds, Field(validate_default=True)] = 60.0
-    """A peer silent for so long is closed with 4408; must be more than `WS_HEARTBEAT_SECONDS`."""
+    """A peer silent for this long is closed with 4408; must be more than `WS_HEARTBEAT_SECONDS`."""
 
     WS_MAX_CONNECTIONS_PER_USER: Count = 5
-    """For `WebSocketHub(max_per_user=…)`: one more connection evicts the user's oldest with 4429."""
+    """For `WebSocketHub(max_per_user=…)`: one more connection closes the user's oldest with 4429."""
 
     WS_MAX_MESSAGE_BYTES: Count = 65536
     """Largest inbound message, in bytes of the reassembled, decompressed payload; more is closed with 1009."""
 
     WS_MAX_CONNECTIONS: Count | None = None
-    """Connections and handshakes this node takes at a time; beyond that HTTP 503. `None`: no limit."""
+    """Connections and handshakes this node accepts at a time; beyond that HTTP 503. `None`: no limit."""
 
     WS_MAX_TOPICS_PER_CONNECTION: Count = 128
     """Topics one connection may be subscribed to."""
 
     WS_MAX_TOPIC_LENGTH: Count = 256
-    """Characters in the name of a topic that a client may ask a `MessageRouter` for."""
+    """Characters in the name of a topic that a client may subscribe to at a `MessageRouter`."""
 
     WS_RATE_LIMIT_PER_SECOND: Rate | None = None
-    """Messages a client may send a `MessageRouter` per second, in the long run. `None`: no limit."""
+    """Messages a client may send to a `MessageRouter` per second on average. `None`: no limit."""
 
     WS_RATE_LIMIT_BURST: Count | None = None
-    """Messages it may send at once before that limit holds it back. `None`: those of one second, at least 1."""
+    """Messages it may send at once before that limit applies. `None`: those of one second, at least 1."""
 
     WS_MAX_BAD_MESSAGES: Count = 20
-    """Messages that a `MessageRouter` refuses as bad before it closes with 1008; so many are forgiven per minute."""
+    """Bad messages that a `MessageRouter` refuses before it closes with 1008; the allowance refills within a minute."""
 
     WS_MAX_CONCURRENT_MESSAGES: Count = 16
-    """Messages of one connection that ``concurrent=True`` handlers of a `MessageRouter` work on at a time."""
+    """Messages of one connection that ``concurrent=True`` handlers of a `MessageRouter` handle at a time."""
 
     WS_SEND_QUEUE_MESSAGES: Count = 1024
     """Messages that may wait for one slow peer; beyond that it is closed with 1013."""
@@ -84,17 +84,17 @@ class WebSocketSettings(BaseSettings):
     """How long the bearer resolver may take; more is closed with 1011."""
 
     WS_CLOSE_TIMEOUT_SECONDS: Seconds = 5.0
-    """How long a closing handshake may take, and how long a handler may work on after its peer has left."""
+    """How long a closing handshake may take, and how long a handler may continue after its peer has left."""
 
     WS_EXPIRY_NOTICE_SECONDS: Seconds = 30.0
-    """How long before its token expires a client is told with `auth.expiring`, where it is told at all."""
+    """How long before its token expires a client is sent `auth.expiring`, if that is enabled."""
 
     WS_ALLOWED_ORIGINS: Annotated[tuple[str, ...] | None, NoDecode] = None
     """Origins a browser may connect from, e.g. ``https://app.example.com``; comma separated in the environment,
-    or a JSON list. `None` or ``*``: any. Clients that send no `Origin` are no browsers and always pass."""
+    or a JSON list. `None` or ``*``: any. Clients that send no `Origin` are not browsers and always pass."""
 
     WS_ALLOW_QUERY_TOKEN: bool = True
-    """Whether `?token=` is a token source."""
+    """Whether a token is accepted in the query, as `?token=`."""
 
     WS_REJECT_WITH_HTTP: bool = False
     """Refuse bad tokens with HTTP 401 before the upgrade, instead of accepting and closing with 4401."""
@@ -103,7 +103,7 @@ class WebSocketSettings(BaseSettings):
     """Whether the first message on every socket is the `hello` envelope."""
 
     WS_TRANSPORT: Literal["auto", "asgi"] = "auto"
-    """`auto` takes the socket over where the server is a hypercorn this was tested with; `asgi` never does."""
+    """`auto` takes over the socket if the server is a tested version of hypercorn; `asgi` never does."""
 
     WS_COMPRESSION: bool = False
     """Accept `permessage-deflate` for what clients send. Native transport only; plain ASGI leaves it to the server."""
@@ -128,8 +128,7 @@ class WebSocketSettings(BaseSettings):
                 raise ValueError(msg)
         return tuple(origin.lower() for origin in origins)
 
-    # Of this field, and not of the whole model: the error of a model shows everything that was set, an app's secrets
-    # included.
+    # A validator of the field, not of the model, whose error would show all settings, an app's secrets included.
     @field_validator("WS_HEARTBEAT_TIMEOUT_SECONDS")
     @classmethod
     def _check_heartbeat(cls, timeout: float, info: ValidationInfo) -> float:

@@ -1,7 +1,7 @@
 """For an app's own tests: a client that talks to a blueprint in memory.
 
-The whole path is run, Quart included, but no socket and no server, so Trio's autojump clock works: a heartbeat timeout
-of 60 s is tested in milliseconds.
+The whole app runs, Quart included, but no socket and no server, so Trio's autojump clock works: a heartbeat timeout of
+60 s is tested in milliseconds.
 
     async def test_silent_clients_are_dropped(autojump_clock):
         async with connect(app, "/ws", token=token) as client:
@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 import trio
 from pydantic_core import to_json
 
+from quart_wshub.auth.credentials import BEARER
 from quart_wshub.auth.identity import utc_now
 from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE, CloseCode
 from quart_wshub.protocol.envelope import BACKGROUND_TYPES, WSEnvelope
@@ -97,9 +98,7 @@ class WebSocketClient:
         return loads(message)
 
     async def expect(self, envelope_type: str) -> WSEnvelope:
-        """The next envelope, which must be of this type. What comes by itself is passed over unless asked for.
-
-        That is `hello`, heartbeats, `auth.expiring` and `gap`.
+        """The next envelope, which must be of this type; `hello`, heartbeats, `auth.expiring` and `gap` are skipped.
 
         Raises:
             AssertionError: an envelope of another type came.
@@ -112,7 +111,7 @@ class WebSocketClient:
             assert envelope.type in BACKGROUND_TYPES, f"expected {envelope_type!r}, got {envelope!r}"
 
     async def closed(self) -> WebSocketDisconnect:
-        """Wait until the server closes the socket, and tell its code and reason. Messages on the way are dropped."""
+        """Wait until the server closes the socket, and return its code and reason. Messages before that are dropped."""
         while True:
             try:
                 await self.receive()
@@ -120,12 +119,12 @@ class WebSocketClient:
                 return close
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Close the socket as a polite client does."""
+        """Close the socket with a close frame."""
         self._leave(code, reason)
         await trio.lowlevel.checkpoint()
 
     async def drop(self) -> None:
-        """Vanish without a close frame."""
+        """Disconnect without a close frame; the app sees 1006."""
         self._leave(ABNORMAL_CLOSURE, "")
         await trio.lowlevel.checkpoint()
 
@@ -135,37 +134,29 @@ class WebSocketClient:
         self._app_sends.close()
 
     async def _asgi_send(self, event: Event) -> None:
-        kind = event["type"]
-        if kind == "websocket.accept":
-            self.subprotocol = event.get("subprotocol")
-            self._answered.set()
-        elif kind == "websocket.send":
-            text = event.get("text")
-            await self._app_sends.send(event["bytes"] if text is None else text)
-        elif kind == "websocket.close":
-            self._closed_by_app(event)
-        elif kind == "websocket.http.response.start":
-            headers = {name.decode().lower(): value.decode() for name, value in event["headers"]}
-            self._rejected = HandshakeRejected(event["status"], headers)
-        elif kind == "websocket.http.response.body" and self._rejected is not None:
-            self._rejected.body += event.get("body", b"")
-            if not event.get("more_body", False):
+        match event["type"]:
+            case "websocket.accept":
+                self.subprotocol = event.get("subprotocol")
                 self._answered.set()
-
-    def _closed_by_app(self, event: Event) -> None:
-        if not self._answered.is_set():
-            self._rejected = HandshakeRejected(403)
-            self._answered.set()
-        self._leave(event.get("code", CloseCode.NORMAL), event.get("reason") or "")
+            case "websocket.send":
+                text = event.get("text")
+                await self._app_sends.send(event["bytes"] if text is None else text)
+            case "websocket.close":
+                if not self._answered.is_set():
+                    self._rejected = HandshakeRejected(403)
+                    self._answered.set()
+                self._leave(event.get("code", CloseCode.NORMAL), event.get("reason") or "")
+            case "websocket.http.response.start":
+                headers = {name.decode().lower(): value.decode() for name, value in event["headers"]}
+                self._rejected = HandshakeRejected(event["status"], headers)
+            case "websocket.http.response.body" if self._rejected is not None:
+                self._rejected.body += event.get("body", b"")
+                if not event.get("more_body", False):
+                    self._answered.set()
 
     async def _run(self, app: Quart, scope: Event) -> None:
         await app(scope, self._app_receives.receive, self._asgi_send)  # type: ignore[arg-type]
         self._answered.set()
-
-    async def _handshake(self) -> None:
-        await self._answered.wait()
-        if self._rejected is not None:
-            raise self._rejected
 
 
 @asynccontextmanager
@@ -182,28 +173,29 @@ async def connect(
     """Connect to an app's WebSocket route in memory; leaving the block closes the socket and waits for the app.
 
     Args:
-        app: the app; its lifespan is not run (use `app.test_app()` around this where that is needed).
+        app: the app; its lifespan is not run (if you need it, put `app.test_app()` around this).
         path: path and query.
         token: sent as the `bearer` subprotocol.
         headers: further request headers.
         subprotocols: offered after `bearer`.
         buffer: messages the network holds for a client that does not receive, before the server's send has to wait.
             With 0 the client is a stuck peer.
-        wall_clock: by which the connection's token expires. If not given, one that starts at the present and goes on as
-            Trio's clock does, so that a token expires under the autojump clock too.
+        wall_clock: by which the connection's token expires. By default it starts at the present time and then follows
+            Trio's clock, so that tokens expire under the autojump clock too.
 
     Raises:
         HandshakeRejected: the handshake was answered with an HTTP response.
     """
-    offered = [*(("bearer", token) if token is not None else ()), *subprotocols]
+    offered = [*((BEARER, token) if token is not None else ()), *subprotocols]
     client = WebSocketClient(buffer)
-    scope = _scope(path, offered, headers or {})
+    scope = _scope(path, offered, headers or {}, wall_clock or _clock_that_follows_trio())
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        scope["extensions"][WALL_CLOCK] = wall_clock or _clock_that_follows_trio()
         nursery.start_soon(client._run, app, scope)
         try:
-            await client._handshake()
+            await client._answered.wait()
+            if client._rejected is not None:
+                raise client._rejected
             yield client
         except Exception as error:
             failure = error  # raised below, outside the nursery, which would wrap it in a group
@@ -218,7 +210,7 @@ def _clock_that_follows_trio() -> WallClock:
     return lambda: wall + timedelta(seconds=trio.current_time() - began)
 
 
-def _scope(path: str, offered: Sequence[str], headers: Mapping[str, str]) -> Event:
+def _scope(path: str, offered: Sequence[str], headers: Mapping[str, str], wall_clock: WallClock) -> Event:
     parts = urlsplit(path)
     raw_headers = [(b"host", b"localhost"), *((k.lower().encode(), v.encode("latin-1")) for k, v in headers.items())]
     if offered:
@@ -237,5 +229,5 @@ def _scope(path: str, offered: Sequence[str], headers: Mapping[str, str]) -> Eve
         "server": ("127.0.0.1", 80),
         "subprotocols": list(offered),
         "state": {},
-        "extensions": {"websocket.http.response": {}},
+        "extensions": {"websocket.http.response": {}, WALL_CLOCK: wall_clock},
     }

@@ -1,20 +1,19 @@
-"""The `quart-wshub` command: descriptions of an app, written to files that others build on."""
+"""The `quart-wshub` command: writes descriptions of an app to files."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
+import pkgutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quart_wshub.description.asyncapi import asyncapi
 from quart_wshub.description.catalog import Described
 from quart_wshub.description.typescript import typescript
-from quart_wshub.protocol.errors import WSHubError
+from quart_wshub.protocol.errors import ConfigurationError, WSHubError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +22,7 @@ __all__ = ["main"]
 
 DIFFERS, UNUSABLE = 1, 2
 
-EPILOG = "Exit status: 0, 1 where --check finds a difference, 2 where the command or the app cannot be used."
-
-
-class _UnusableError(WSHubError):
-    """The command cannot be carried out; the text says why, in one line."""
+EPILOG = "Exit status: 0, 1 if --check finds a difference, 2 if the command fails."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             return _check(options, text)
         _put(options.output, text)
-    except _UnusableError as error:
+    except WSHubError as error:
         return _fail(str(error), UNUSABLE)
     return 0
 
@@ -58,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     command = _add_command(commands, "asyncapi", "write an AsyncAPI 3.0.0 document (JSON)")
     command.add_argument("--title", default="WebSocket API", help="the API's name (default: %(default)s)")
     command.add_argument("--api-version", default="1.0.0", metavar="VERSION", help="(default: %(default)s)")
-    command.add_argument("--path", default="/ws", help="of the WebSocket route (default: %(default)s)")
-    command.add_argument("--host", help="where it is served, such as api.example.com")
+    command.add_argument("--path", default="/ws", help="the WebSocket route (default: %(default)s)")
+    command.add_argument("--host", help="where the API is served, such as api.example.com")
     return parser
 
 
@@ -84,51 +79,32 @@ def _add_command(
 
 def _write(options: argparse.Namespace) -> str:
     messages = _load(options.messages)
-    try:
-        if options.command == "types":
-            return typescript(messages)
-        document = asyncapi(
-            messages, title=options.title, version=options.api_version, path=options.path, host=options.host
-        )
-    except WSHubError as error:
-        raise _UnusableError(str(error)) from error
+    if options.command == "types":
+        return typescript(messages)
+    document = asyncapi(
+        messages, title=options.title, version=options.api_version, path=options.path, host=options.host
+    )
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 def _load(target: str) -> Described:
-    """The router that `MODULE:NAME` stands for; modules of the working directory are found, as hypercorn finds them."""
+    """The router that `MODULE:NAME` stands for; like hypercorn, this finds modules in the working directory."""
     module_name, _, name = target.partition(":")
     if not module_name or not name:
         msg = f"{target!r} is not MODULE:NAME, such as app:messages"
-        raise _UnusableError(msg)
+        raise ConfigurationError(msg)
     sys.path.insert(0, str(Path.cwd()))
-    found = _find(_import(module_name), module_name, name)
-    if callable(found) and not isinstance(found, Described):
-        try:
+    try:
+        found = pkgutil.resolve_name(target)
+        if callable(found) and not isinstance(found, Described):
             found = found()
-        except Exception as error:
-            msg = f"calling {target} failed: {_one_line(error)}"
-            raise _UnusableError(msg) from error
+    except Exception as error:
+        msg = f"loading {target} failed: {type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigurationError(msg) from error
     if not isinstance(found, Described):
         msg = f"{target} is a {type(found).__name__}, and not a MessageRouter or a function that makes one"
-        raise _UnusableError(msg)
+        raise ConfigurationError(msg)
     return found
-
-
-def _import(name: str) -> object:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        msg = f"importing {name!r} failed: {_one_line(error)}"
-        raise _UnusableError(msg) from error
-
-
-def _find(module: object, module_name: str, name: str) -> object:
-    try:
-        return attrgetter(name)(module)
-    except AttributeError as error:
-        msg = f"module {module_name!r} has no {name!r}"
-        raise _UnusableError(msg) from error
 
 
 def _check(options: argparse.Namespace, text: str) -> int:
@@ -137,7 +113,7 @@ def _check(options: argparse.Namespace, text: str) -> int:
         current = output.read_bytes().decode()
     except (OSError, UnicodeDecodeError):
         current = None
-    # Where git writes CRLF into a checkout, that makes no other file.
+    # On some machines git checks files out with CRLF.
     if current is not None and current.replace("\r\n", "\n") == text:
         return 0
     state = "does not exist" if not output.exists() else "is out of date"
@@ -155,13 +131,9 @@ def _put(output: Path | None, text: str) -> None:
         output.write_bytes(content)
     except OSError as error:
         msg = f"cannot write {output}: {error.strerror}"
-        raise _UnusableError(msg) from error
+        raise ConfigurationError(msg) from error
 
 
 def _fail(text: str, status: int) -> int:
     print(f"quart-wshub: {text}", file=sys.stderr)
     return status
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

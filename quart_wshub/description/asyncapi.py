@@ -1,13 +1,13 @@
 """An app's messages as an AsyncAPI 3.0.0 document.
 
-The document takes the server's side, as the specification wants it: `receive` is what clients send. It is a function of
-its arguments alone, and its order is fixed, so two runs give the same bytes.
+The document takes the server's side, as the specification demands: `receive` is what clients send. Its order is fixed,
+so the same arguments give the same bytes.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from quart_wshub.auth.credentials import BEARER
 from quart_wshub.description.asyncapi_messages import CHANNEL, MessageWriter
@@ -24,23 +24,26 @@ __all__ = ["AsyncAPIOptions", "asyncapi"]
 
 Json = dict[str, Any]
 
-ENVELOPE = "Each message is a JSON text: its `type`, its `data`, and a `request_id` that ties a reply to its request."
+DESCRIPTION = (
+    "One WebSocket per client. "
+    "Each message is a JSON text: its `type`, its `data`, and a `request_id` that ties a reply to its request."
+)
 
 
 class AsyncAPIOptions(TypedDict, total=False):
     """What a document says besides the messages."""
 
     title: str
-    """The API's name."""
+    """The API's name; by default ``WebSocket API``."""
 
     version: str
-    """The API's version, the app's to choose."""
+    """The API's version; by default ``1.0.0``."""
 
     description: str
     """More about the API, in Markdown."""
 
-    host: str
-    """Where it is served, such as ``api.example.com``. Left out: the document names no server."""
+    host: str | None
+    """Where it is served, such as ``api.example.com``. `None`, the default: the document names no server."""
 
     secure: bool
     """Whether that host speaks `wss`, which is the default, or `ws`."""
@@ -49,25 +52,17 @@ class AsyncAPIOptions(TypedDict, total=False):
 def asyncapi(
     messages: Described,
     *,
-    title: str = "WebSocket API",
-    version: str = "1.0.0",
-    description: str = "",
-    host: str | None = None,
-    secure: bool = True,
     path: str = "/ws",
     settings: WebSocketSettings | None = None,
+    **options: Unpack[AsyncAPIOptions],
 ) -> dict[str, Any]:
-    """Describe an app's messages, and the built-in ones, as an AsyncAPI 3.0.0 document, ready for `json.dump`.
+    """Describe an app's messages and the built-in ones as an AsyncAPI 3.0.0 document, ready for `json.dump`.
 
     Args:
         messages: the app's `MessageRouter`.
-        title: the API's name.
-        version: the API's version, the app's to choose.
-        description: more about the API, in Markdown.
-        host: where it is served, such as ``api.example.com``; `None`: the document names no server.
-        secure: whether that host speaks `wss`; else `ws`.
         path: of the WebSocket route, as Quart has it: ``/ws/<room>``.
         settings: leaves out what they switch off, such as `?token=`. `None`: the defaults.
+        options: see `AsyncAPIOptions`.
 
     Raises:
         ConfigurationError: a model has no JSON schema; the message names it.
@@ -76,15 +71,16 @@ def asyncapi(
     schemes = _security_schemes(query_token=query_token)
     security = {"security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in schemes]}
     writer = MessageWriter(make_catalog(messages, hello=settings is None or settings.WS_HELLO))
-    server = {} if host is None else {"host": host, "protocol": "wss" if secure else "ws", **security}
+    host = options.get("host")
+    server = {"host": host, "protocol": "wss" if options.get("secure", True) else "ws", **security}
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": title, "version": version, **({"description": description} if description else {})},
+        "info": _info(options),
         "defaultContentType": "application/json",
-        **({"servers": {"default": server}} if server else {}),
+        **({} if host is None else {"servers": {"default": server}}),
         "channels": {CHANNEL: _channel(path, writer.keys(), query_token=query_token)},
-        # Who connects has to show a token; where no server is named, that is said with what can be done then.
-        "operations": writer.operations(common={} if server else security),
+        # Where no server is named, the operations say that clients need a token.
+        "operations": writer.operations(common=security if host is None else {}),
         "components": {
             "schemas": writer.schemas(),
             "messages": writer.messages(),
@@ -92,6 +88,12 @@ def asyncapi(
             "securitySchemes": schemes,
         },
     }
+
+
+def _info(options: AsyncAPIOptions) -> Json:
+    info = {"title": options.get("title", "WebSocket API"), "version": options.get("version", "1.0.0")}
+    description = options.get("description")
+    return {**info, "description": description} if description else info
 
 
 _VARIABLE = re.compile(r"<(?:[^<>:]*:)?([^<>:]+)>")
@@ -102,11 +104,13 @@ def _channel(path: str, keys: Iterable[str], *, query_token: bool) -> Json:
     variables = _VARIABLE.findall(path)
     return {
         "address": _VARIABLE.sub(r"{\1}", path),
-        "description": f"One WebSocket per client. {ENVELOPE}",
+        "description": DESCRIPTION,
         "messages": {key: {"$ref": f"#/components/messages/{key}"} for key in keys},
         **({"parameters": {variable: {} for variable in variables}} if variables else {}),
         "bindings": {"ws": _handshake(query_token=query_token)},
-        "x-close-codes": _close_codes(),
+        "x-close-codes": [
+            {"code": int(code), "reason": code.reason, "reconnect": code.reconnect} for code in CloseCode
+        ],
     }
 
 
@@ -121,17 +125,13 @@ def _handshake(*, query_token: bool) -> Json:
     return handshake
 
 
-def _close_codes() -> list[Json]:
-    return [{"code": int(code), "reason": code.reason, "reconnect": code.reconnect} for code in CloseCode]
-
-
 def _security_schemes(*, query_token: bool) -> Json:
     schemes = {
         "subprotocol": {
             "type": "httpApiKey",
             "in": "header",
             "name": "Sec-WebSocket-Protocol",
-            "description": f'For browsers: new WebSocket(url, ["{BEARER}", token]). Comes first.',
+            "description": f'For browsers: new WebSocket(url, ["{BEARER}", token]). Takes precedence.',
         },
         "authorization": {"type": "http", "scheme": "bearer", "description": "For clients that can set headers."},
     }
@@ -140,6 +140,6 @@ def _security_schemes(*, query_token: bool) -> Json:
             "type": "httpApiKey",
             "in": "query",
             "name": "token",
-            "description": "Where nothing else can be set. Comes last.",
+            "description": "For clients that can set no header. Used if there is no other token.",
         }
     return schemes

@@ -1,7 +1,6 @@
-"""The messages that every hub or router knows by itself: their data as models.
+"""The data of the built-in messages as models.
 
-What the server sends by itself (`hello`, `gap`, …) the runtime builds by hand, which is faster, and the tests hold the
-two together.
+What the server sends by itself (`hello`, `gap`, …) is built by hand elsewhere, which is faster; a test compares both.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ class EmptyData(BaseModel):
 
 
 class HelloData(BaseModel):
-    """What a client needs for a watchdog of its own."""
+    """What a client needs to notice by itself that the connection is lost."""
 
     connection_id: UUID
     heartbeat_seconds: float = Field(description="Time between two pings of the server, in seconds.")
-    heartbeat_timeout_seconds: float = Field(description="A client silent for so many seconds is closed with 4408.")
+    heartbeat_timeout_seconds: float = Field(description="A client silent for this many seconds is closed with 4408.")
 
 
 class ErrorData(BaseModel):
@@ -47,7 +46,7 @@ class ErrorData(BaseModel):
 
     code: str
     message: str = Field(description="For developers to read, not for users.")
-    details: list[dict[str, Any]] = Field(description="What exactly is wrong, where that is known.")
+    details: list[dict[str, Any]] = Field(description="What exactly is wrong, if known.")
 
 
 class ExpiringData(BaseModel):
@@ -57,11 +56,9 @@ class ExpiringData(BaseModel):
 
 
 class GapData(BaseModel):
-    """What may have been missed."""
+    """Which messages may be missing."""
 
-    topics: list[str] | None = Field(
-        description="Of these topics; `null`: anything, also what was for this user alone."
-    )
+    topics: list[str] | None = Field(description="Their topics; `null`: any message, even one to this user alone.")
 
 
 class TopicData(BaseModel):
@@ -82,13 +79,11 @@ class TokenRefreshed(BaseModel):
     expires_at: AwareDatetime | None
 
 
-BUILTIN_ROUTES: Mapping[str, Route] = MappingProxyType(
-    {
-        "subscribe": Route("subscribe", TopicData, TopicData, description="Get what is published to a topic."),
-        "unsubscribe": Route("unsubscribe", TopicData, TopicData, description="Get it no more."),
-        "auth.refresh": Route(
-            "auth.refresh", TokenData, TokenRefreshed, description="Stay connected with a new token of the same user."
-        ),
-    }
+_ROUTES = (
+    Route("subscribe", TopicData, TopicData, description="Receive what is published to a topic."),
+    Route("unsubscribe", TopicData, TopicData, description="Stop receiving what is published to a topic."),
+    Route("auth.refresh", TokenData, TokenRefreshed, description="Stay connected with a new token of the same user."),
 )
-"""What every router answers by itself."""
+
+BUILTIN_ROUTES: Mapping[str, Route] = MappingProxyType({route.type: route for route in _ROUTES})
+"""What every router handles by itself."""

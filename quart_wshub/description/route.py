@@ -1,4 +1,4 @@
-"""The facts of an app's messages: what clients send, and what the server sends by itself."""
+"""An app's message types as data: what clients send, and what the server sends by itself."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Model = type[BaseModel]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The facts of a message that clients send.
+    """A type of message that clients send.
 
     Attributes:
         type: the envelope's `type`.
-        data_model: what `data` is validated into; `None` where the handler takes the raw `WSEnvelope`.
-        reply_model: the reply's data; `None` where it is empty, or a dict that no model describes.
-        timeout: seconds the handler may take; `None`: as long as it likes.
-        concurrent: whether other messages of the connection are handled meanwhile.
+        data_model: what `data` is validated into; `None` if the handler takes the raw `WSEnvelope`.
+        reply_model: the reply's data; `None` if it is empty, or a dict that no model describes.
+        timeout: seconds the handler may take; `None`: no limit.
+        concurrent: whether other messages of the connection are handled at the same time.
         description: the first paragraph of the handler's docstring.
         errors: the codes it may answer besides those of `ErrorCode`.
     """
@@ -37,7 +37,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The facts of a message that the server sends, of itself and not as a reply.
+    """A type of message that the server sends by itself, not as a reply.
 
     Attributes:
         type: the envelope's `type`.

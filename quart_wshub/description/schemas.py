@@ -1,7 +1,6 @@
-"""JSON schemas of models, in the one dialect that AsyncAPI and the TypeScript writer both read: draft 7.
+"""JSON schemas of models in draft 7, the dialect of AsyncAPI, which the TypeScript writer reads too.
 
-Pydantic writes draft 2020-12 with OpenAPI's discriminator. What clients send is described as it is validated, what
-they get as it is serialised. Only the schema counts here, not which message it is for.
+Pydantic writes draft 2020-12 with OpenAPI's discriminator. This module knows nothing of messages.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ NAMED = frozenset({"patternProperties", "properties"})
 
 
 class Schemas:
-    """The schemas of some models.
+    """The schemas of models.
 
     Attributes:
         definitions: schemas by name, sorted; each name is unique, also among models of the same name.
@@ -45,26 +44,23 @@ class Schemas:
         Raises:
             ConfigurationError: a model has no JSON schema; the message names it.
         """
-        wanted = list(dict.fromkeys(uses))
-        self._by_use, definitions = _generate(wanted)
+        by_use, definitions = _generate(list(dict.fromkeys(uses)))
+        self._by_use = {use: _normalised(schema, definitions) for use, schema in by_use.items()}
         self.definitions: Mapping[str, Schema] = {
             name: _normalised(schema, definitions) for name, schema in sorted(definitions.items())
         }
 
     def of(self, model: type[BaseModel] | None, mode: Mode) -> Schema:
         """The schema of a model, mostly a reference into `definitions`; for `None` that of any JSON object."""
-        if model is None:
-            return {"type": "object", "additionalProperties": True}
-        schema: Schema = _normalised(self._by_use[model, mode], self.definitions)
-        return schema
+        return {"type": "object", "additionalProperties": True} if model is None else self._by_use[model, mode]
 
     def resolve(self, schema: Schema) -> Schema:
-        """What a reference refers to; any other schema as it is."""
+        """The schema a reference refers to; any other schema as it is."""
         return _resolve(schema, self.definitions)
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's, but for one thing: what has a default is still always there once it is serialised."""
+    """Differs from pydantic's in one thing: a field with a default is required in what is serialised."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         if self.mode == "serialization" and field["type"] != "typed-dict-field":
@@ -76,14 +72,14 @@ def _generate(uses: list[Use]) -> tuple[dict[Use, Schema], dict[str, Schema]]:
     try:
         by_use, document = models_json_schema(uses, ref_template=REF_PREFIX + "{model}", schema_generator=_Generator)
     except PydanticUserError as error:
-        model, why = next(filter(None, map(_why_not, uses)), (None, error))
+        model, why = next(filter(None, map(_failure, uses)), (None, error))
         name = "a model" if model is None else f"{model.__module__}.{model.__qualname__}"
         msg = f"{name} has no JSON schema: {why.message}"
         raise ConfigurationError(msg) from error
     return by_use, document.get("$defs", {})  # type: ignore[return-value]  # its keys may be dataclasses, ours are not
 
 
-def _why_not(use: Use) -> tuple[type[BaseModel], PydanticUserError] | None:
+def _failure(use: Use) -> tuple[type[BaseModel], PydanticUserError] | None:
     try:
         use[0].model_json_schema(mode=use[1], schema_generator=_Generator)
     except PydanticUserError as error:
@@ -111,17 +107,16 @@ def _normalised_value(keyword: str, value: Any, definitions: Mapping[str, Schema
 
 
 def _sort_default(schema: Schema) -> None:
-    """A set has no order of its own, and with older pydantics a new one in every process."""
+    """Sort the default of a set, whose order otherwise differs from process to process with older pydantics."""
     if schema.get("uniqueItems") and isinstance(schema.get("default"), list):
         schema["default"] = sorted(schema["default"], key=json.dumps)
 
 
 def _tag_options(schema: Schema, definitions: Mapping[str, Schema]) -> None:
-    """Say in plain JSON Schema what a discriminator says: each option needs its tag, also one that has a default."""
-    discriminator = schema.get("discriminator")
+    """Replace a discriminator by plain JSON Schema: each option requires the tag, even if that has a default."""
+    discriminator = schema.pop("discriminator", None)
     if not isinstance(discriminator, dict):
         return
-    del schema["discriminator"]
     tag = discriminator["propertyName"]
     schema["oneOf"] = [
         option if tag in _resolve(option, definitions).get("required", ()) else {"allOf": [option], "required": [tag]}
@@ -140,7 +135,7 @@ def _spell_out_tuple(schema: Schema) -> None:
 
 
 def _make_keys_strings(schema: Schema, definitions: Mapping[str, Schema]) -> None:
-    """Keys of numbers, say of an `IntEnum`, are strings in JSON; pydantic describes them as numbers all the same."""
+    """Describe number keys, such as those of an `IntEnum`, as strings, which they are in JSON; pydantic does not."""
     if "propertyNames" not in schema:
         return
     keys = _resolve(schema["propertyNames"], definitions)
@@ -152,8 +147,7 @@ def _make_keys_strings(schema: Schema, definitions: Mapping[str, Schema]) -> Non
 
 
 def _wrap_reference(schema: Schema) -> Schema:
-    """Draft 7 ignores whatever stands beside a reference."""
-    if "$ref" not in schema or len(schema) == 1:
-        return schema
-    others = {keyword: value for keyword, value in schema.items() if keyword != "$ref"}
-    return {"allOf": [{"$ref": schema["$ref"]}], **others}
+    """Wrap a reference that has other keywords beside it, which draft 7 would ignore."""
+    if "$ref" in schema and len(schema) > 1:
+        schema = {"allOf": [{"$ref": schema.pop("$ref")}], **schema}
+    return schema

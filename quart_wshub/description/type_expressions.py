@@ -1,7 +1,7 @@
-"""From a JSON schema to a TypeScript type: what `Schemas` gives, which is what pydantic emits, in draft 7.
+"""From a JSON schema, as `Schemas` writes it, to a TypeScript type.
 
-What TypeScript cannot say (lengths, patterns, ranges) is left out, and what is not understood becomes `unknown`: a type
-is never narrower than its schema.
+What TypeScript cannot express (lengths, patterns, ranges) is left out, and what is not understood becomes `unknown`: a
+type is never narrower than its schema.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from quart_wshub.description.schemas import Schema
 
@@ -24,15 +24,15 @@ _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _NAME = re.compile(r"[\w$]+")
 
 EMPTY = "{ [key: string]: never }"
-"""An object without any keys. `{}` would be anything but null."""
+"""An object without keys. `{}` would be any value but null and undefined."""
 
 
 class Expressions:
     """Writes the types of schemas.
 
     Args:
-        names: the type names of definitions, by the reference to them.
-        definitions: the definitions, by the same.
+        names: the type name of each definition, by the reference to it.
+        definitions: the definitions, by reference.
     """
 
     def __init__(self, names: Mapping[str, str], definitions: Mapping[str, Schema]) -> None:
@@ -40,40 +40,36 @@ class Expressions:
         self._definitions = definitions
 
     def of(self, schema: Any) -> str:
-        """The type of whatever is valid by `schema`."""
+        """The type of what `schema` accepts."""
         if not isinstance(schema, dict):
             return "never" if schema is False else "unknown"
-        for keyword, write in self._by_keyword():
+        if "$ref" in schema:
+            return self._names[schema["$ref"]]
+        if "const" in schema:
+            return literal(schema["const"])
+        if "enum" in schema:
+            return union(map(literal, schema["enum"]))
+        for keyword in ("anyOf", "oneOf"):
             if keyword in schema:
-                return write(schema)
-        return self._of_types(schema)
+                return union(map(self.of, schema[keyword]))
+        return self._of_all(schema) if "allOf" in schema else self._of_types(schema)
 
     def members(self, schema: Schema) -> list[tuple[str, str, Schema]]:
-        """The properties of an object: how each is declared, ``name`` or ``name?``, its type, its schema."""
+        """The properties of an object: the declaration, ``name`` or ``name?``, the type and the schema of each."""
         required = schema.get("required", ())
         return [
             (property_name(name) + ("" if name in required else "?"), self.of(member), member)
             for name, member in schema.get("properties", {}).items()
         ]
 
-    def _by_keyword(self) -> Sequence[tuple[str, Callable[[Schema], str]]]:
-        """The keywords that decide by themselves, in this order."""
-        return (
-            ("$ref", lambda schema: self._names[schema["$ref"]]),
-            ("const", lambda schema: literal(schema["const"])),
-            ("enum", lambda schema: union(map(literal, schema["enum"]))),
-            ("anyOf", lambda schema: union(map(self.of, schema["anyOf"]))),
-            ("oneOf", lambda schema: union(map(self.of, schema["oneOf"]))),
-            ("allOf", self._of_all),
-        )
-
     def _of_all(self, schema: Schema) -> str:
-        """An intersection. A key that is required besides may be optional in what it is required of."""
-        parts = [self.of(part) for part in schema["allOf"]]
-        required = [
-            f"{property_name(name)}: {self._of_key(name, schema['allOf'])}" for name in schema.get("required", ())
-        ]
-        distinct = dict.fromkeys([*parts, *([f"{{ {'; '.join(required)} }}"] if required else [])])
+        """An intersection. A key that is required here may be optional in its parts, so it is declared again."""
+        schemas = schema["allOf"]
+        parts = [self.of(part) for part in schemas]
+        required = [f"{property_name(name)}: {self._of_key(name, schemas)}" for name in schema.get("required", ())]
+        if required:
+            parts.append(f"{{ {'; '.join(required)} }}")
+        distinct = dict.fromkeys(parts)
         return " & ".join(map(_in_parentheses, distinct)) if len(distinct) > 1 else parts[0]
 
     def _of_key(self, name: str, schemas: Iterable[Any]) -> str:
@@ -84,7 +80,7 @@ class Expressions:
         return "unknown"
 
     def _resolve(self, schema: Any) -> Schema:
-        """What a reference refers to; any other schema as it is."""
+        """The schema a reference refers to; any other schema as it is."""
         return self._definitions.get(schema.get("$ref", ""), schema) if isinstance(schema, dict) else {}
 
     def _of_types(self, schema: Schema) -> str:
@@ -111,42 +107,36 @@ class Expressions:
     def _of_object(self, schema: Schema) -> str:
         members = [f"{declared}: {expression}" for declared, expression, _ in self.members(schema)]
         if "propertyNames" in schema and not members:
-            keys = self._keys(schema["propertyNames"])
-            if keys is not None:
-                return f"{{ [key in {keys}]?: {self.of(schema.get('additionalProperties', True))} }}"
-        signature = index_signature(schema, self.of)
-        members += [signature] if signature is not None else []
+            keys = self._resolve(schema["propertyNames"])
+            values = keys.get("enum", [keys["const"]] if "const" in keys else [])
+            if values:
+                value = self.of(schema.get("additionalProperties", True))
+                return f"{{ [key in {union(map(literal, values))}]?: {value} }}"
+        members += index_signature(schema, self.of)
         return f"{{ {'; '.join(members)} }}" if members else EMPTY
 
-    def _keys(self, schema: Any) -> str | None:
-        """The type of an object's keys, where there are just some that it may have."""
-        resolved = self._resolve(schema)
-        values = resolved.get("enum", [resolved["const"]] if "const" in resolved else [])
-        return union(map(literal, values)) if values else None
 
-
-def index_signature(schema: Schema, write: Callable[[Any], str]) -> str | None:
-    """What an object may have besides its `properties`; `None` where that is nothing, or nothing to know of."""
+def index_signature(schema: Schema, write: Callable[[Any], str]) -> list[str]:
+    """What an object may have besides its `properties`: one index signature, or none."""
     patterns = schema.get("patternProperties", {})
     others = schema.get("additionalProperties", "properties" not in schema and not patterns)
     kinds = [*patterns.values(), *([others] if others is not False else [])]
-    if not kinds:
-        return None
-    # It covers the properties too, whose types it therefore has to include.
-    return f"[key: string]: {'unknown' if schema.get('properties') else union(map(write, kinds))}"
+    # An index signature applies to the properties as well, so its type must include theirs.
+    value = "unknown" if schema.get("properties") else union(map(write, kinds))
+    return [f"[key: string]: {value}"] if kinds else []
 
 
 def union(expressions: Iterable[str]) -> str:
-    """Any of these."""
+    """The union of these types."""
     distinct = dict.fromkeys(expressions)
     if "unknown" in distinct:
         return "unknown"
     options = [option for option in distinct if option != "never"]
-    return " | ".join(options) if options else "never"
+    return " | ".join(options) or "never"
 
 
 def literal(value: Any) -> str:
-    """The type that has this JSON value only."""
+    """The type of exactly this JSON value."""
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, list):
@@ -166,19 +156,19 @@ def quoted(text: str) -> str:
 
 
 def property_name(name: str) -> str:
-    """A key as TypeScript takes it: quoted, where it is no identifier."""
+    """A key, quoted unless it is an identifier."""
     return name if _IDENTIFIER.fullmatch(name) else quoted(name)
 
 
 def comment(schema: Any, indent: str = "") -> str:
-    """The JSDoc comment for a schema, with its line break; empty where there is nothing to say."""
+    """The JSDoc comment for a schema, with its line break; empty if there is nothing to say."""
     if not isinstance(schema, dict):
         return ""
     lines = str(schema.get("description", "")).splitlines()
     lines += [f"@format {schema['format']}"] if "format" in schema else []
     lines += [f"@default {json.dumps(schema['default'])}"] if schema.get("default") is not None else []
     lines += ["@deprecated"] if schema.get("deprecated") else []
-    # What would end the comment, or be no text, comes from the app's own descriptions.
+    # An app's description may contain the end of a comment, or lone surrogates, which cannot be encoded.
     shown = [line.replace("*/", "*\\/").encode("utf-8", "replace").decode() for line in lines]
     if len(shown) == 1:
         return f"{indent}/** {shown[0].strip()} */\n"
@@ -187,7 +177,6 @@ def comment(schema: Any, indent: str = "") -> str:
 
 
 def _implied_type(schema: Schema) -> str | list[str]:
-    """What a schema without a type is about."""
     if schema.keys() & {"properties", "additionalProperties", "patternProperties"}:
         return "object"
     return "array" if "items" in schema else ["unknown"]

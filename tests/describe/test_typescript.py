@@ -14,6 +14,7 @@ from quart_wshub import MessageRouter
 from quart_wshub.description.typescript import OWN_NAMES, RESERVED_NAME, typescript
 from tests.describe.app import messages
 from tests.describe.corner_cases import CASES
+from tests.describe.routers import router_of
 from tests.describe.variety import ROUNDS, make_samples
 from tests.harness.node import run_node
 from tests.harness.server import ROOT
@@ -82,22 +83,6 @@ def write_all(folder: Path) -> None:
     write_corner_cases(folder)
     for seed in range(ROUNDS):
         write_variety(folder, seed)
-
-
-def router_of(models: dict[str, type[BaseModel]]) -> MessageRouter:
-    """A router that takes and sends each of these."""
-    router = MessageRouter()
-    for name, model in models.items():
-        register(router, name, model)
-        router.sends(name, model)
-    return router
-
-
-def register(router: MessageRouter, name: str, model: type[BaseModel]) -> None:
-    async def handler(message: model) -> None:  # type: ignore[valid-type]
-        raise NotImplementedError
-
-    router.on(name)(handler)
 
 
 def empty_model(name: str) -> type[BaseModel]:

@@ -1,4 +1,4 @@
-"""A WebSocket client made of a socket and nothing else, for everything a well-behaved one does not do."""
+"""A WebSocket client on a bare socket, for what a well-behaved one does not do."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class RawClient:
         self.send(frame(opcode, payload, fin=fin))
 
     def open(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> int:
-        """Ask for an upgrade; returns the HTTP status."""
+        """Request the upgrade; returns the HTTP status."""
         self.send(upgrade(path, headers))
         return self.read_response()
 
@@ -114,13 +114,19 @@ class RawClient:
         return Frame(first & 0x0F, self._take(size))
 
     def read_close(self) -> Frame:
-        """The close frame, whatever comes before it."""
+        """The close frame; frames before it are dropped."""
         while (received := self.read_frame()).opcode != CLOSE:
             pass
         return received
 
+    def finish(self, code: int) -> None:
+        """Read the server's close frame, which has this code, answer it, and see the connection end without a reset."""
+        assert self.read_close().close_code == code
+        self.send_frame(CLOSE, code.to_bytes(2, "big"))
+        assert self.read_to_end()
+
     def read_to_end(self) -> bool:
-        """Whether the server ends the connection in order (`False`: with a reset), whatever comes before."""
+        """Read until the connection ends; returns whether it ends without a reset."""
         try:
             while True:
                 self._fill()
@@ -156,7 +162,7 @@ class RawClient:
 def raw_client(
     server: Server, path: str | None = None, *, timeout: float = 10, receive_buffer: int | None = None
 ) -> Iterator[RawClient]:
-    """A raw client that is closed at the end; with `path`, upgraded already, its `hello` not read."""
+    """A raw client that is closed at the end; with `path`, it is upgraded, but its `hello` not read."""
     client = RawClient(server, timeout=timeout, receive_buffer=receive_buffer)
     try:
         if path is not None:

@@ -1,4 +1,4 @@
-"""Sockets the server ends on its own: eviction of the oldest, `hub.disconnect`, and peers that do not read."""
+"""Connections the server ends by itself: eviction of the oldest, `hub.disconnect`, and peers that do not read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.harness.clients import closed_with, connect, drain_hello, envelope, r
 from tests.harness.footprint import introspect
 from tests.harness.http import get, post
 from tests.harness.polling import poll
-from tests.harness.raw import CLOSE, TEXT, RawClient, raw_client
+from tests.harness.raw import TEXT, RawClient, raw_client
 from tests.harness.server import Server, run_server
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def server() -> Iterator[Server]:
 
 @contextmanager
 def stuck(server: Server, path: str) -> Iterator[RawClient]:
-    """A peer of a flooding handler that reads nothing, until the server is stuck in sending to it."""
+    """A peer that reads nothing of what a flooding handler sends, once the server's sends to it are stuck."""
     with raw_client(server, path, receive_buffer=4096) as client:
         poll(lambda: introspect(server)["queued_messages"], until=lambda waiting: waiting >= QUEUE // 2)
         yield client
@@ -44,7 +44,7 @@ def stuck(server: Server, path: str) -> Iterator[RawClient]:
 
 @contextmanager
 def unread(server: Server, topic: str) -> Iterator[RawClient]:
-    """A subscriber that reads nothing more."""
+    """A subscriber that stops reading."""
     with raw_client(server, "/ws?token=tardy", receive_buffer=4096) as client:
         client.send_frame(TEXT, envelope("subscribe", topic=topic).encode())
         assert b"hello" in client.read_frame().payload
@@ -53,7 +53,7 @@ def unread(server: Server, topic: str) -> Iterator[RawClient]:
 
 
 class TestEviction:
-    def test_one_socket_too_many_closes_the_oldest_with_4429(self, server: Server) -> None:
+    def test_one_connection_too_many_closes_the_oldest_with_4429(self, server: Server) -> None:
         with connect(server) as first, connect(server) as second, connect(server) as third:
             assert closed_with(first) == (4429, "too many connections of this user")
             for client in (second, third):
@@ -68,7 +68,7 @@ class TestEviction:
             alice.send("here")
             assert alice.recv(10) == "here"
 
-    def test_a_place_that_was_left_is_free_again(self, server: Server) -> None:
+    def test_a_closed_connection_no_longer_counts(self, server: Server) -> None:
         with connect(server) as first:
             for _ in range(5):
                 with connect(server):
@@ -77,7 +77,7 @@ class TestEviction:
             first.send("here")
             assert first.recv(10) == "here"
 
-    def test_it_does_not_wait_for_a_peer_that_does_not_read(self, server: Server) -> None:
+    def test_does_not_wait_for_a_peer_that_does_not_read_when_evicting(self, server: Server) -> None:
         with stuck(server, "/flood?token=alice"), connect(server), connect(server) as newest:
             newest.send("at once")
             assert newest.recv(1) == "at once"
@@ -127,7 +127,7 @@ class TestDisconnect:
 
 
 class TestSlowPeer:
-    def test_never_delays_another_nor_the_caller_and_leaves_the_registry(self, server: Server) -> None:
+    def test_delays_neither_other_peers_nor_the_caller_and_leaves_the_registry(self, server: Server) -> None:
         with unread(server, "news"), connect(server, "/ws", token="quick") as quick:
             subscribe(quick, "news")
             quick_only = 0
@@ -140,15 +140,13 @@ class TestSlowPeer:
             assert facts["online"] == ["quick"]
             assert facts["closed"]["1013"] >= 1
 
-    def test_is_told_1013_when_it_reads_again_in_time(self, server: Server) -> None:
+    def test_sees_1013_if_it_reads_again_in_time(self, server: Server) -> None:
         with unread(server, "news") as slow:
             while post(server, "/hub/broadcast", {"envelope": BIG_NOTE, "topic": "news", "times": 10}):
                 pass
-            assert slow.read_close().close_code == 1013
-            slow.send_frame(CLOSE, (1013).to_bytes(2, "big"))
-            assert slow.read_to_end()
+            slow.finish(1013)
 
-    def test_slows_down_its_own_handler_and_nobody_else(self, server: Server) -> None:
+    def test_slows_down_its_own_handler_only(self, server: Server) -> None:
         with stuck(server, "/flood?token=tardy"), connect(server) as other:
             for number in range(100):
                 other.send(str(number))
@@ -156,14 +154,15 @@ class TestSlowPeer:
             assert get(server, "/introspect", timeout=1).status == 200
 
 
-@pytest.mark.parametrize("topic", [7, None, ["news"], {}, True, ""])
-def test_a_topic_that_is_no_name_is_1008_and_leaves_no_entry(server: Server, topic: object) -> None:
-    with connect(server, "/ws") as client, connect(server, "/ws", token="bob") as other:
-        subscribe(client, "good")
-        client.send(envelope("subscribe", topic=topic))
-        assert closed_with(client)[0] == 1008
-        assert introspect(server)["topics"] == 0
-        subscribe(other, "fine")
+def test_a_topic_that_is_not_a_name_is_1008_and_leaves_no_entry(server: Server) -> None:
+    topics: list[object] = [7, None, ["news"], {}, True, ""]
+    for topic in topics:
+        with connect(server, "/ws") as client, connect(server, "/ws", token="bob") as other:
+            subscribe(client, "good")
+            client.send(envelope("subscribe", topic=topic))
+            assert closed_with(client)[0] == 1008
+            assert introspect(server)["topics"] == 0
+            subscribe(other, "fine")
 
 
 def test_too_many_topics_are_1008(server: Server) -> None:

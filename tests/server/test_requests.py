@@ -20,7 +20,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 class Desk:
-    """A client, and a route that asks it something."""
+    """A client, and a route that sends it requests."""
 
     def __init__(self, server: Server, client: ClientConnection, pool: ThreadPoolExecutor) -> None:
         self.client = client
@@ -54,27 +54,27 @@ def test_a_route_asks_a_client_and_gets_its_reply(desk: Desk) -> None:
     assert "nothing else" in str(desk.client.recv(5))
 
 
-def test_several_routes_ask_at_once(desk: Desk) -> None:
+def test_several_requests_may_wait_at_once(desk: Desk) -> None:
     outcomes = [desk.ask(number=number) for number in range(8)]
     for asked in [recv_json(desk.client) for _ in outcomes][::-1]:
         desk.client.send(envelope("where.reply", asked["request_id"], number=asked["data"]["number"]))
     assert [outcome.result(10)["data"]["number"] for outcome in outcomes] == list(range(8))
 
 
-def test_an_error_is_told_to_who_asked(desk: Desk) -> None:
+def test_a_clients_error_is_raised_to_the_caller(desk: Desk) -> None:
     outcome = desk.ask()
     desk.client.send(envelope("error", recv_json(desk.client)["request_id"], code="denied", message="no"))
     assert outcome.result(10) == "RequestFailedError: the client answered with an error: 'denied': 'no'"
 
 
-def test_a_client_that_leaves_ends_the_wait(desk: Desk) -> None:
+def test_a_client_that_disconnects_ends_the_wait(desk: Desk) -> None:
     outcome = desk.ask()
     recv_json(desk.client)
     desk.client.close(4000, "bye")
     assert outcome.result(10).startswith("WebSocketDisconnect: closed with 4000 (bye)")
 
 
-def test_a_reply_that_comes_late_is_dropped(desk: Desk) -> None:
+def test_a_late_reply_is_dropped(desk: Desk) -> None:
     outcome = desk.ask(timeout=0.1)
     asked = recv_json(desk.client)
     assert outcome.result(10) == "RequestTimeoutError: no reply to 'where' within 0.1 s"
@@ -83,12 +83,12 @@ def test_a_reply_that_comes_late_is_dropped(desk: Desk) -> None:
     assert desk.client.recv(5) == "next"
 
 
-def test_who_is_not_there_cannot_be_asked(server: Server) -> None:
+def test_an_unknown_connection_cannot_be_asked(server: Server) -> None:
     arguments = {"connection_id": NOBODY, "envelope": {"type": "where"}, "timeout": 1}
     assert post(server, "/hub/request", arguments) == f"UnknownConnectionError: there is no connection {NOBODY}"
 
 
-def test_a_handler_asks_its_own_client_back(server: Server) -> None:
+def test_a_handler_sends_a_request_to_its_own_client(server: Server) -> None:
     with connect(server, "/curious", token="ann:60") as client:
         for text in ("one", "two"):
             client.send(text)

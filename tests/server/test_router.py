@@ -1,4 +1,4 @@
-"""A `MessageRouter` over a real server: how connections end for it. What it answers is in the wire vectors."""
+"""A `MessageRouter` on a real server: how connections end. Its answers are in the wire vectors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_was_sent_before_the_client_left_is_handled_and_then_the_hook_runs(
 
 
 @pytest.mark.both_transports
-def test_a_client_that_vanishes(server: Server) -> None:
+def test_a_client_that_resets_the_connection_is_1006(server: Server) -> None:
     with connect(server, token="vanisher") as client:
         client.send('{"type": "wait"}')
         client.send('{"type": "note", "data": {"text": "before"}, "request_id": "1"}')
@@ -65,14 +65,10 @@ def test_a_client_that_vanishes(server: Server) -> None:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.socket.shutdown(socket.SHUT_RDWR)
         client.socket.close()
-        assert notes_of(server, "vanisher", count=3) == [
-            "before",
-            "cancelled",
-            {"left": 1006, "online": False},
-        ]
+        assert notes_of(server, "vanisher", count=3) == ["before", "cancelled", {"left": 1006, "online": False}]
 
 
-def test_an_evicted_connection_still_sees_its_user_online_by_the_other(server: Server) -> None:
+def test_the_user_of_an_evicted_connection_is_still_online(server: Server) -> None:
     with connect(server, token="twice") as first:
         first.send('{"type": "wait"}')
         first.send('{"type": "note", "data": {"text": "before"}, "request_id": "1"}')
@@ -82,7 +78,7 @@ def test_an_evicted_connection_still_sees_its_user_online_by_the_other(server: S
             assert notes_of(server, "twice", count=3) == ["before", "cancelled", {"left": 4429, "online": True}]
 
 
-def test_a_server_that_goes_down_runs_the_hooks() -> None:
+def test_a_server_that_shuts_down_runs_the_hooks() -> None:
     with run_server(APP, env=SETTINGS) as server, connect(server, token="last") as client:
         client.send('{"type": "wait"}')
         client.send('{"type": "note", "data": {"text": "before"}, "request_id": "1"}')

@@ -1,6 +1,6 @@
-"""A server that cannot work says so at start, once; one that is told to stop does.
+"""A server that cannot work says why at start, once; one that is told to stop does.
 
-Hypercorn's exit status is not looked at: its master reports 0 also where its worker failed (`hypercorn/run.py`).
+Hypercorn's exit status is not checked: its master exits with 0 even if its worker failed (`hypercorn/run.py`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from tests.harness.raw import raw_client, upgrade
 from tests.harness.server import MAIN_APP, Kind, run_server, run_to_exit
 
 
-class TestServedByAnythingButTrio:
-    @pytest.mark.parametrize("kind", ["asyncio", "uvicorn"])
-    def test_the_process_fails_at_start_and_says_what_to_run_instead(self, kind: Kind) -> None:
-        status, log = run_to_exit(MAIN_APP, kind=kind)
-        assert status != 0 or kind == "asyncio"
-        assert log.count("quart-wshub runs on Trio, and this server does not") == 1
-        assert "hypercorn -k trio module:app" in log
+@pytest.mark.parametrize("kind", ["asyncio", "uvicorn"])
+def test_a_server_without_trio_fails_at_start_and_says_what_to_run_instead(kind: Kind) -> None:
+    status, log = run_to_exit(MAIN_APP, kind=kind)
+    assert status != 0 or kind == "asyncio"
+    assert log.count("quart-wshub runs on Trio, and this server does not") == 1
+    assert "hypercorn -k trio module:app" in log
 
 
 def test_a_plain_quart_app_is_refused_at_registration() -> None:
@@ -46,7 +45,7 @@ def test_a_bad_setting_fails_at_start_and_is_named(name: str, value: str) -> Non
 class TestSigterm:
     GRACE = ("--graceful-timeout", "1")
 
-    def test_with_open_sockets_ends_in_bounded_time_and_tells_every_client_1012(self, transport: str) -> None:
+    def test_ends_in_bounded_time_and_closes_every_client_with_1012(self, transport: str) -> None:
         with run_server(args=self.GRACE, env={"WS_TRANSPORT": transport}) as server, ExitStack() as stack:
             paths = ["/echo", "/ws", "/deaf", "/record"]
             clients = [
@@ -61,7 +60,7 @@ class TestSigterm:
             assert {closed_with(client)[0] for client in clients} == {1012}
             assert "Traceback" not in server.log()
 
-    def test_is_not_held_up_by_peers_in_any_state(self, transport: str) -> None:
+    def test_is_not_delayed_by_peers_in_any_state(self, transport: str) -> None:
         env = {"WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_TRANSPORT": transport}
         with run_server(args=self.GRACE, env=env) as server, ExitStack() as stack:
             silent, half, resolving, mute, closing = (stack.enter_context(raw_client(server)) for _ in range(5))

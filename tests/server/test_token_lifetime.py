@@ -1,4 +1,4 @@
-"""Tokens that expire, are refreshed, or are revoked, on the system's own clocks."""
+"""Tokens that expire, are refreshed or are revoked, on the system's clocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.harness.server import Server
 
 
-def test_the_client_is_told_and_then_closed_on_time(server: Server) -> None:
+def test_the_client_is_warned_and_then_closed_on_time(server: Server) -> None:
     began = time.monotonic()
     with connect(server, "/refreshable", token="ann:0.6") as client:
         told = recv_json(client)
@@ -28,7 +28,7 @@ def test_the_client_is_told_and_then_closed_on_time(server: Server) -> None:
     assert 0.55 < time.monotonic() - began < 3
 
 
-def test_a_plain_route_tells_nothing(server: Server) -> None:
+def test_a_plain_route_sends_no_warning(server: Server) -> None:
     with connect(server, "/curious", token="ann:0.2") as client:
         assert closed_with(client) == (4401, "token expired")
 
@@ -46,7 +46,7 @@ def test_a_newer_token_extends_or_shortens_the_connection(server: Server, first:
         assert second - 0.05 < time.monotonic() - began < second + 2
 
 
-def test_a_revoked_user_loses_every_socket_and_nobody_else_does(server: Server) -> None:
+def test_only_the_revoked_users_connections_are_closed(server: Server) -> None:
     with (
         connect(server, "/refreshable", token="ann:60") as first,
         connect(server, "/curious", token="ann:60") as second,
@@ -58,7 +58,7 @@ def test_a_revoked_user_loses_every_socket_and_nobody_else_does(server: Server) 
         assert other.recv(5) == "still here"
 
 
-def test_a_handshake_under_way_does_not_outrun_the_revocation(server: Server) -> None:
+def test_a_revocation_also_ends_a_handshake_in_progress(server: Server) -> None:
     gate = "revocation"
 
     def come() -> tuple[int, str]:

@@ -42,7 +42,7 @@ def server() -> Iterator[Server]:
 
 
 def matches(expected: Any, got: Any) -> bool:
-    """Equality, but that `<uuid>` and the like stand for any of their kind."""
+    """Whether both are equal, where `<uuid>` and the like match any value of their kind."""
     if isinstance(expected, str) and expected in PLACEHOLDERS:
         if not isinstance(got, PLACEHOLDER_TYPES.get(expected, str)):
             return False
@@ -108,9 +108,8 @@ def test_every_documented_error_code_is_there() -> None:
     assert shown == documented | {"an_own_code"}
 
 
-@pytest.mark.parametrize(
-    ("expected", "got"),
-    [
+def test_differences_are_found() -> None:
+    differences: list[tuple[Any, Any]] = [
         ({"a": 1}, {"a": 1, "b": 2}),
         ({"a": 1}, {"a": True}),
         ({"a": 1}, {}),
@@ -119,7 +118,6 @@ def test_every_documented_error_code_is_there() -> None:
         ("<number>", "1"),
         ("<datetime>", 3),
         ({"a": None}, {}),
-    ],
-)
-def test_what_does_not_match_is_found(expected: Any, got: Any) -> None:
-    assert not matches(expected, got)
+    ]
+    for expected, got in differences:
+        assert not matches(expected, got)

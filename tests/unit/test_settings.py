@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ DEFAULTS = {
     "WS_REJECT_WITH_HTTP": False,
     "WS_HELLO": True,
     "WS_TRANSPORT": "auto",
+    "WS_COMPRESSION": False,
 }
 
 SECONDS = [
@@ -61,15 +63,14 @@ COUNTS = [
 
 
 @pytest.fixture(autouse=True)
-def _nothing_outside_the_test_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in DEFAULTS:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
-def test_defaults(name: str, default: object) -> None:
-    assert getattr(WebSocketSettings(), name) == default
+def test_defaults() -> None:
+    assert WebSocketSettings().model_dump() == DEFAULTS
 
 
 def settings_with(name: str, value: Any) -> WebSocketSettings:
@@ -82,50 +83,37 @@ def refusal_of(name: str, value: object) -> str:
     return str(info.value)
 
 
-@pytest.mark.parametrize("name", SECONDS)
-@pytest.mark.parametrize(
-    ("value", "bound"),
-    [
-        (0, "greater than 0"),
-        (-1, "greater than 0"),
-        (math.nan, "finite number"),
-        (math.inf, "finite number"),
-        ("soon", "valid number"),
-    ],
-)
-def test_bad_seconds_name_variable_value_and_bound(name: str, value: object, bound: str) -> None:
-    text = refusal_of(name, value)
-
-    assert name in text
-    assert bound in text
-    assert f"input_value={value!r}" in text
+BAD_SECONDS = {
+    0: "greater than 0",
+    -1: "greater than 0",
+    math.nan: "finite number",
+    math.inf: "finite number",
+    "soon": "valid number",
+}
+BAD_COUNTS = {0: "greater than or equal to 1", -5: "greater than or equal to 1", 1.5: "valid integer"}
 
 
-@pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize(
-    ("value", "bound"),
-    [(0, "greater than or equal to 1"), (-5, "greater than or equal to 1"), (1.5, "valid integer")],
-)
-def test_bad_counts_name_variable_value_and_bound(name: str, value: object, bound: str) -> None:
-    text = refusal_of(name, value)
+@pytest.mark.parametrize(("names", "bad"), [(SECONDS, BAD_SECONDS), (COUNTS, BAD_COUNTS)], ids=["seconds", "counts"])
+def test_a_bad_number_names_variable_value_and_bound(names: list[str], bad: dict[object, str]) -> None:
+    for name, (value, bound) in itertools.product(names, bad.items()):
+        text = refusal_of(name, value)
 
-    assert name in text
-    assert bound in text
-    assert f"input_value={value!r}" in text
+        assert name in text
+        assert bound in text
+        assert f"input_value={value!r}" in text
 
 
-@pytest.mark.parametrize("name", COUNTS)
-def test_a_count_may_be_one(name: str) -> None:
-    assert getattr(settings_with(name, 1), name) == 1
+def test_a_count_may_be_one() -> None:
+    assert {getattr(settings_with(name, 1), name) for name in COUNTS} == {1}
 
 
-@pytest.mark.parametrize(("beat", "timeout"), [(30, 30), (30, 29.9), (90, 60)])
-def test_the_heartbeat_timeout_must_be_more_than_the_heartbeat(beat: float, timeout: float) -> None:
-    with pytest.raises(ValidationError) as info:
-        WebSocketSettings(WS_HEARTBEAT_SECONDS=beat, WS_HEARTBEAT_TIMEOUT_SECONDS=timeout)
+def test_the_heartbeat_timeout_must_be_more_than_the_heartbeat() -> None:
+    for beat, timeout in [(30, 30), (30, 29.9), (90, 60)]:
+        with pytest.raises(ValidationError) as info:
+            WebSocketSettings(WS_HEARTBEAT_SECONDS=beat, WS_HEARTBEAT_TIMEOUT_SECONDS=timeout)
 
-    expected = f"WS_HEARTBEAT_TIMEOUT_SECONDS={timeout:g} must be greater than WS_HEARTBEAT_SECONDS={beat:g}"
-    assert expected in str(info.value)
+        expected = f"WS_HEARTBEAT_TIMEOUT_SECONDS={timeout:g} must be greater than WS_HEARTBEAT_SECONDS={beat:g}"
+        assert expected in str(info.value)
 
 
 def test_the_default_timeout_must_be_more_than_the_heartbeat_too() -> None:
@@ -174,36 +162,33 @@ ORIGINS: list[tuple[Any, tuple[str, ...] | None]] = [
 ]
 
 
+BAD_ORIGINS = (
+    "",
+    "a.example",
+    "https://a.example/",
+    "https://a.example/path",
+    "https://a.example,",
+    "https://a.example,*",
+    "https://",
+    "[https://a.example]",
+    "[1]",
+)
+
+
 class TestOrigins:
-    @pytest.mark.parametrize(("value", "expected"), ORIGINS, ids=lambda value: repr(value))
-    def test_argument(self, value: Any, expected: tuple[str, ...] | None) -> None:
-        allowed = WebSocketSettings(WS_ALLOWED_ORIGINS=value).WS_ALLOWED_ORIGINS
+    def test_argument(self) -> None:
+        for value, expected in ORIGINS:
+            assert expected == WebSocketSettings(WS_ALLOWED_ORIGINS=value).WS_ALLOWED_ORIGINS, value
 
-        assert allowed == expected
+    def test_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for value, expected in ORIGINS:
+            if isinstance(value, str):
+                monkeypatch.setenv("WS_ALLOWED_ORIGINS", value)
+                assert expected == WebSocketSettings().WS_ALLOWED_ORIGINS, value
 
-    @pytest.mark.parametrize(("value", "expected"), ORIGINS, ids=lambda value: repr(value))
-    def test_environment(self, value: Any, expected: tuple[str, ...] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-        if isinstance(value, str):
-            monkeypatch.setenv("WS_ALLOWED_ORIGINS", value)
-            allowed = WebSocketSettings().WS_ALLOWED_ORIGINS
-            assert allowed == expected
-
-    @pytest.mark.parametrize(
-        "value",
-        [
-            "",
-            "a.example",
-            "https://a.example/",
-            "https://a.example/path",
-            "https://a.example,",
-            "https://a.example,*",
-            "https://",
-            "[https://a.example]",
-            "[1]",
-        ],
-    )
-    def test_bad(self, value: str) -> None:
-        assert "WS_ALLOWED_ORIGINS" in refusal_of("WS_ALLOWED_ORIGINS", value)
+    def test_bad(self) -> None:
+        for value in BAD_ORIGINS:
+            assert "WS_ALLOWED_ORIGINS" in refusal_of("WS_ALLOWED_ORIGINS", value), value
 
     def test_message_says_what_an_origin_is(self) -> None:
         text = refusal_of("WS_ALLOWED_ORIGINS", "https://a.example/")

@@ -54,14 +54,24 @@ def test_both_directions_are_sorted_and_hold_the_built_in_messages() -> None:
     assert client == ["auth.refresh", "b", "ping", "pong", "subscribe", "unsubscribe", "z"]
     server = [message.type for message in catalog.server]
     assert server == ["auth.expiring", "error", "gap", "hello", "news", "ping", "pong"]
-    assert {message.type for message in (*catalog.client, *catalog.server) if message.builtin} == RESERVED_TYPES
+    assert [message.type for message in catalog.replies] == [
+        *("auth.refresh.reply", "b.reply", "subscribe.reply", "unsubscribe.reply", "z.reply")
+    ]
+
+
+def test_the_built_in_types_are_the_reserved_ones() -> None:
+    catalog = make_catalog(MessageRouter())
+
+    assert {message.type for message in (*catalog.client, *catalog.server)} == RESERVED_TYPES
 
 
 def test_what_a_handler_says_is_kept() -> None:
-    message = next(message for message in make_catalog(make_router()).client if message.type == "b")
+    catalog = make_catalog(make_router())
+    message = next(message for message in catalog.client if message.type == "b")
+    reply = next(reply for reply in catalog.replies if reply.type == "b.reply")
 
     assert (message.model, message.description, message.errors) == (Data, "Do b.", ("own",))
-    assert (message.answer, message.answer_model, message.is_request) == ("b.reply", Data, True)
+    assert (message.answer, message.is_request, reply.model) == ("b.reply", True, Data)
 
 
 def test_a_pong_is_no_reply() -> None:
