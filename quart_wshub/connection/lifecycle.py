@@ -143,7 +143,7 @@ class Lifecycle:
         session = self._session
         try:
             while session.ending is None:
-                await trio.sleep(self._settings.WS_HEARTBEAT_SECONDS)
+                await trio.sleep_until(trio.current_time() + self._settings.WS_HEARTBEAT_SECONDS)
                 if trio.current_time() >= self._silence_deadline():
                     return  # the watchdog's turn
                 session.ping_sent()

@@ -87,7 +87,7 @@ class WebSocket:
             UnsupportedDataError: it is binary. Leaving the handler, this closes the socket with 1003.
             InvalidJSONError: it is not JSON. Leaving the handler, this closes the socket with 1007.
         """
-        return loads(await self._receive_text())
+        return loads(_text(await self.receive()))
 
     async def receive_envelope(self) -> WSEnvelope:
         """The next message, parsed and validated.
@@ -96,14 +96,7 @@ class WebSocket:
             UnsupportedDataError, InvalidJSONError: as for `receive_json`.
             InvalidEnvelopeError: it is not an envelope. Leaving the handler, this closes the socket with 1007.
         """
-        return WSEnvelope.decode(await self._receive_text())
-
-    async def _receive_text(self) -> str:
-        message = await self.receive()
-        if not isinstance(message, str):
-            msg = "expected a text message, got a binary one"
-            raise UnsupportedDataError(msg)
-        return message
+        return WSEnvelope.decode(_text(await self.receive()))
 
     def __aiter__(self) -> Self:
         return self
@@ -158,3 +151,10 @@ class WebSocket:
 
     def __repr__(self) -> str:
         return f"<WebSocket {self._session.connection_id}>"
+
+
+def _text(message: str | bytes) -> str:
+    if not isinstance(message, str):
+        msg = "expected a text message, got a binary one"
+        raise UnsupportedDataError(msg)
+    return message

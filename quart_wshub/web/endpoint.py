@@ -70,11 +70,16 @@ class Endpoint:
         if not self._runtime.drain.take_slot(self._settings.WS_MAX_CONNECTIONS):
             return Response("no room for another connection\n", 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
         try:
-            return await self._admit(path_params)
+            outcome = await self._admit(path_params)
+            if isinstance(outcome, Lifecycle):
+                await outcome.run()
+                return None
+            return outcome
         finally:
             self._runtime.drain.free_slot()
 
-    async def _admit(self, path_params: dict[str, Any]) -> Response | None:
+    async def _admit(self, path_params: dict[str, Any]) -> Lifecycle | Response | None:
+        """Answer the handshake. Returns the connection, ready to run, where it is accepted."""
         credentials = extract_credentials(
             websocket.requested_subprotocols,
             websocket.headers.get("Authorization"),
@@ -96,10 +101,16 @@ class Endpoint:
             entered = await self._enter(transport, verdict, lambda it: _still_good(it, admission, clock))
         if isinstance(entered, Refusal):
             await self._refuse_with_close(transport, entered)
-        else:
-            ws = WebSocket(entered, takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
-            await self._run(transport, entered, ws, clock)
-        return None
+            return None
+        ws = WebSocket(entered, takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
+        return Lifecycle(
+            transport,
+            entered,
+            partial(self._handler, ws, WebSocketConnection(entered, ws), self._hub),
+            self._settings,
+            announce_expiry=self._announce_expiry,
+            wall_clock=clock,
+        )
 
     async def _refuse_with_close(self, transport: Transport, refusal: Refusal) -> None:
         """Accepted, then closed: a browser sees no code of a handshake that fails."""
@@ -137,16 +148,6 @@ class Endpoint:
             session.offer(hello_frame(session.connection_id, self._settings))
         runtime.register(session)
         return session
-
-    async def _run(self, transport: Transport, session: Session, ws: WebSocket, clock: WallClock) -> None:
-        await Lifecycle(
-            transport,
-            session,
-            partial(self._handler, ws, WebSocketConnection(session, ws), self._hub),
-            self._settings,
-            announce_expiry=self._announce_expiry,
-            wall_clock=clock,
-        ).run()
 
 
 def _still_good(verdict: Identity | Refusal, admission: Admission, clock: WallClock) -> Identity | Refusal:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import trio
-from hypercorn.trio import task_group
 from websockets.utils import accept_key
 
 from quart_wshub.transport.hypercorn.fallback import Fallback
@@ -66,8 +65,21 @@ class DirectUpgrade(Upgrade):
 
     async def serve(self) -> None:
         """Run the app to its end."""
+        connection = self._connection
+        self.scope = self._make_scope()
+        try:
+            # As in hypercorn's own task for an app.
+            await connection.app(self.scope, self._receive, self._send, trio.to_thread.run_sync, trio.from_thread.run)
+        except Exception:
+            await connection.config.log.exception("Error in ASGI Framework")
+        finally:
+            await self._send(None)
+            if self._fallback is not None:
+                await self._fallback.end()
+
+    def _make_scope(self) -> Any:
         connection, request = self._connection, self._request
-        self.scope = {
+        return {
             "type": "websocket",
             "asgi": {"spec_version": "2.3", "version": "3.0"},
             "scheme": "wss" if connection.secure else "ws",
@@ -83,20 +95,6 @@ class DirectUpgrade(Upgrade):
             "subprotocols": request.subprotocols,
             "extensions": {"websocket.http.response": {}, UPGRADE: self},
         }
-        try:
-            # What hypercorn's own task for an app is: it logs what an app raises, and says when the app has returned.
-            await task_group._handle(
-                connection.app,
-                connection.config,
-                self.scope,
-                self._receive,
-                self._send,
-                trio.to_thread.run_sync,
-                trio.from_thread.run,
-            )
-        finally:
-            if self._fallback is not None:
-                await self._fallback.end()
 
     async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> tuple[Pipe, bytes, bytes]:
         if self._fallback is not None:
@@ -123,7 +121,7 @@ class DirectUpgrade(Upgrade):
         return await self._fall_back().receive()
 
     async def _send(self, message: Any) -> None:
-        """The app's ASGI `send`. Hypercorn calls it with `None` when the app has returned."""
+        """The app's ASGI `send`; `None` when the app has returned."""
         if not self._claimed:
             await self._fall_back().send(message)
 

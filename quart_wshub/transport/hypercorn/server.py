@@ -129,24 +129,24 @@ class HubTCPServer(TCPServer):
         try:
             self.client = parse_socket_addr(socket.family, socket.getpeername())
             self.local = parse_socket_addr(socket.family, socket.getsockname())
-            await self._serve_protocol(alpn_protocol)
+            upgrade, first = await self._receive_first() if alpn_protocol == "http/1.1" else (None, None)
+            if upgrade is not None:
+                await upgrade.serve()
+            elif first != b"":
+                await self.serve_http(UpgradingTaskGroup(self), alpn_protocol, first)
         except OSError:
             pass
         finally:
             await self._close()
 
-    async def _serve_protocol(self, alpn_protocol: str) -> None:
-        first: bytes | None = None
-        if alpn_protocol == "http/1.1":
-            first = self._read_what_is_there() or await self._read_in_time(self._patience())
-            if not first:
-                return
-            upgrade = DirectUpgrade.recognise(self, first)
-            if upgrade is not None:
-                self._waits_for_a_request = False
-                await upgrade.serve()
-                return
-        await self.serve_http(UpgradingTaskGroup(self), alpn_protocol, first)
+    async def _receive_first(self) -> tuple[DirectUpgrade | None, bytes | None]:
+        """The handshake that can be served directly, or what came first; empty where nothing came in time."""
+        first = self._read_what_is_there() or await self._read_in_time(self._patience()) or b""
+        upgrade = DirectUpgrade.recognise(self, first)
+        if upgrade is not None:
+            self._waits_for_a_request = False
+            return upgrade, None
+        return None, first
 
     async def serve_http(self, task_group: TaskGroup, alpn_protocol: str, first: bytes | None) -> None:
         """Serve requests through hypercorn until the connection ends, or is handed over and the app has returned."""
