@@ -17,8 +17,8 @@ ROOMS_KEY = "chat:rooms"
 class RedisStore:
     """In a Redis that all processes use.
 
-    It is used at logins, at handshakes and when rooms are entered: seldom enough to connect each time, so it never meets
-    a connection that broke meanwhile.
+    It is used at logins, at handshakes and when rooms are entered, which is seldom enough to connect each time: so it
+    never has a connection that broke meanwhile.
 
     Args:
         url: `redis://…` or `rediss://…`.
