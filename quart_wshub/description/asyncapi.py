@@ -78,7 +78,7 @@ def asyncapi(
         "info": _info(options),
         "defaultContentType": "application/json",
         **({} if host is None else {"servers": {"default": server}}),
-        "channels": {CHANNEL: _channel(path, writer.keys(), query_token=query_token)},
+        "channels": {CHANNEL: _channel(path, writer.messages(), query_token=query_token)},
         # Where no server is named, the operations say that clients need a token.
         "operations": writer.operations(common=security if host is None else {}),
         "components": {
