@@ -17,16 +17,16 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
-# The running interpreter is among them, so that `nox -s tests` never runs nothing.
+# With the running interpreter, so that `nox -s tests` always runs something.
 PYTHONS = list(dict.fromkeys(["3.11", "3.12", "3.13", RUNNING]))
 
 
-# The server tests mostly wait; those of one file share a server. In their own order the long ones come first. What
-# takes the time of servers runs by itself.
+# Server tests mostly wait, and those of one file share a server. In file order the long ones come first. Tests that
+# measure wall time run alone.
 PARALLEL = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
-# What the oldest dependencies have no part in, or what takes too long to be done twice.
+# Not run with the oldest dependencies: tests that these do not affect, or that take too long to run twice.
 ONCE_IS_ENOUGH = (
     "-m",
     "not browser and not soak and not wall_time",
@@ -59,7 +59,7 @@ def demo(session: nox.Session) -> None:
     """
     arguments = list(session.posargs)
     session.env["CHAT_OPERATOR_KEY"] = DEMO_OPERATOR_KEY
-    # For this run only; its workers and, should it restart them, their successors take each other's tokens.
+    # One secret for all workers of this run, so that they accept each other's tokens.
     session.env["CHAT_SECRET"] = secrets.token_urlsafe(32)
     if "--redis" in arguments:
         at = arguments.index("--redis")

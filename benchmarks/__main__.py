@@ -29,7 +29,7 @@ _DESCRIPTORS = 12000
 
 def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
-        """A comma-separated choice; `x*` takes all that begin with x."""
+        """A comma-separated choice; `x*` selects all that begin with x."""
         chosen: list[str] = []
         for part in text.split(","):
             found = [name for name in known if name == part or (part.endswith("*") and name.startswith(part[:-1]))]
@@ -50,7 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=", ".join(PEERS))
     parser.add_argument("--measures", type=_names(MEASURES), default=list(MEASURES), help=", ".join(MEASURES))
     parser.add_argument("--rounds", type=int, help="rounds per measure")
-    parser.add_argument("--attempts", type=int, default=3, help="how often a disturbed sample is taken at most")
+    parser.add_argument("--attempts", type=int, default=3, help="how often a disturbed sample is measured at most")
     parser.add_argument("--name", help="file name of the results; default: the plan's")
     return parser.parse_args()
 
@@ -117,7 +117,7 @@ def _keep(samples: Samples, plan: Plan, rounds: int, name: str) -> None:
 
 
 def main() -> int:
-    """Run, print, keep. The exit status is 1 when a peer failed a measure."""
+    """Run, print and write the results. The exit status is 1 if a peer failed a measure."""
     arguments = _arguments()
     rounds = arguments.rounds or arguments.plan.rounds
     _raise_descriptor_limit()

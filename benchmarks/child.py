@@ -1,4 +1,4 @@
-"""A process that the benchmark starts: on cores of its own, watched, and gone at the end whatever happens."""
+"""A process that the benchmark starts on given cores, watches, and always ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIBC = ctypes.CDLL(None)
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """A port of the loopback interface that was free a moment ago."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 def on_cores(cores: set[int]) -> Callable[[], None]:
-    """What a new process does first: keep to these cores, and die with the load generator even if that is killed."""
+    """What a new process does first: stay on these cores, and end with the load generator even if that is killed."""
     return partial(_settle, cores)
 
 
@@ -71,7 +71,7 @@ class Child:
         return self._process.pid
 
     def wait_until_listening(self, address: tuple[str, int]) -> None:
-        """Return once somebody can connect."""
+        """Return once the address accepts connections."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -82,7 +82,7 @@ class Child:
         raise PeerError(f"server does not listen after {_START_SECONDS} s, see {self._log}")
 
     def stop(self) -> None:
-        """End the whole process group: asked first, killed then."""
+        """End the whole process group: with SIGTERM, then with SIGKILL."""
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)

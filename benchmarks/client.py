@@ -1,4 +1,4 @@
-"""One client socket: its handshake, its messages, its answers to heartbeats. Non-blocking; the fleet drives it."""
+"""One client socket: handshake, messages, answers to heartbeats. Non-blocking; the fleet drives it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _upgrade_request(address: Address, path: str, deflate: bool) -> bytes:
 
 
 class Client:
-    """A socket and what it has received but not yet looked at."""
+    """A socket, and its input that is not parsed yet."""
 
     __slots__ = ("_dialect", "_inflate", "deflate", "inbox", "sock", "upgraded", "user")
 
@@ -53,7 +53,7 @@ class Client:
         self.sock.send(_upgrade_request(address, dialect.path(user.token), deflate))
 
     def receive(self) -> None:
-        """Take what is there into the inbox, and check the handshake's answer when it is complete."""
+        """Read what is available into the inbox, and check the response of the handshake when it is complete."""
         data = self.sock.recv(65536)
         if not data:
             raise PeerError(f"server closed the connection; unread: {bytes(self.inbox[:200])!r}")
@@ -94,5 +94,5 @@ class Client:
         return result
 
     def forget_inflate(self) -> None:
-        """From now on compressed frames are only counted; 3,000 idle windows would be the load generator's own load."""
+        """From now on only count compressed frames; 3,000 idle windows would load the generator itself."""
         self._inflate = None

@@ -1,4 +1,4 @@
-"""The one connection that tells the server what to do. It blocks, never compresses, and subscribes to nothing."""
+"""The connection that controls the server. It blocks, never compresses, and subscribes to nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Control:
         return pid
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._client.sock.close()
 
     def _wait(self, ready: Any, timeout: float) -> None:

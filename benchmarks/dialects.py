@@ -1,4 +1,4 @@
-"""How a peer wants its envelopes: as they are, or as Socket.IO events. No I/O."""
+"""How a peer encodes its envelopes: as they are, or as Socket.IO events. No I/O."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ Envelope = dict[str, Any]
 
 
 class Heard(NamedTuple):
-    """What a message was: an envelope or nothing of interest, and the frame that it must be answered with, if any."""
+    """The envelope in a message, if any, and the frame to answer it with, if any."""
 
     envelope: Envelope | None
     answer: bytes | None = None
 
 
 class Dialect(Protocol):
-    """One way of saying the same."""
+    """One encoding."""
 
     greeting: bytes
     """The frames that a client sends first, once the handshake is done."""
 
     def path(self, token: str) -> str:
-        """What the handshake asks for."""
+        """The request target of the handshake."""
 
     def frame(self, kind: str, data: dict[str, Any]) -> bytes:
         """A ready client frame with an envelope in it."""
 
     def hear(self, payload: bytes) -> Heard:
-        """Make sense of one message."""
+        """Decode one message."""
 
 
 def _json(value: object) -> bytes:
@@ -75,7 +75,7 @@ class _SocketIO:
             return Heard(None, self._PONG)
         if payload.startswith((b"0", b"40")):  # the session's parameters, and that it has begun
             return Heard(None)
-        raise PeerError(f"no Socket.IO of ours: {payload[:200]!r}")
+        raise PeerError(f"unexpected Socket.IO packet: {payload[:200]!r}")
 
 
 ENVELOPES: Final[Dialect] = _Envelopes()

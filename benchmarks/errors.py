@@ -1,7 +1,7 @@
-"""What can go wrong in a measure."""
+"""The error of a measure."""
 
 from __future__ import annotations
 
 
 class PeerError(Exception):
-    """The server did what no peer of this benchmark may do."""
+    """The server did not behave as this benchmark requires."""

@@ -1,8 +1,8 @@
 """Many client sockets under one epoll: opening them, and receiving as cheaply as Python can.
 
-In the hot loops the generator naps between two polls, so that one system call takes several messages of a socket.
-Measured against the bare `os.write` loop, that halves the generator's CPU time and leaves the server's rate as it is:
-so the generator is not the limit. A nap is short against a batch.
+In the hot loops the generator sleeps briefly between two polls, so that one system call reads several messages of a
+socket. Measured against the bare `os.write` loop, that halves the generator's CPU time and does not change the server's
+rate, so the generator is not the limit. Such a sleep is short compared with a batch.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Fleet:
         return last
 
     def workers_of(self, clients: list[Client]) -> list[tuple[Client, int]]:
-        """Ask these clients' server where they are: the process id of each one's worker."""
+        """The process id of the worker of each of these clients."""
         for client in clients:
             client.sock.send(self._dialect.frame("bench.where", {}))
         found: list[tuple[Client, int]] = []
@@ -132,7 +132,7 @@ class Fleet:
         return sizes.pop()
 
     def idle(self, seconds: float) -> None:
-        """Do nothing but answer heartbeats for so long."""
+        """Only answer heartbeats for this many seconds."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             for client in self.pump(min(left, 0.05)):
@@ -172,9 +172,9 @@ class Fleet:
         _check_equal(got, each, "messages")
 
     def stays_quiet(self, seconds: float = 0.05) -> None:
-        """Check that nothing more arrives: one message too many would otherwise go unnoticed after the last batch."""
+        """Check that nothing more arrives; after the last batch, a surplus message would otherwise go unnoticed."""
         if self._epoll.poll(seconds, 1):
-            raise PeerError("more arrived than was asked for")
+            raise PeerError("more arrived than was requested")
 
     def _readable(self) -> list[int]:
         ready = self._epoll.poll(PATIENCE_SECONDS, 4096)

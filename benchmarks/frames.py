@@ -1,4 +1,4 @@
-"""WebSocket frames, as much as a load generator needs: build its own, walk over the server's. No I/O."""
+"""WebSocket frames, as far as a load generator needs them: build its own, parse the server's. No I/O."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _header(first: int, length: int, mask_bit: int) -> bytes:
 
 
 def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """A final, masked frame. One mask for all: the server's work is the same."""
+    """A final, masked frame. All have the same mask, which makes no difference to the server."""
     mask = (_MASK * (len(payload) // 4 + 1))[: len(payload)]
     masked = int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")
     return _header(0x80 | opcode, len(payload), 0x80) + _MASK + masked.to_bytes(len(payload), "big")
@@ -63,7 +63,7 @@ def _bounds(buffer: bytes | bytearray | memoryview, at: int) -> tuple[int, int] 
 
 
 def frames_in(inbox: bytearray) -> Iterator[Frame]:
-    """Take the complete frames out of `inbox`; what is left in it is the beginning of the next one."""
+    """Remove the complete frames from `inbox`; the beginning of the next one stays in it."""
     at = 0
     try:
         while (bounds := _bounds(inbox, at)) is not None and bounds[1] <= len(inbox):
@@ -82,9 +82,9 @@ def _unmask(payload: bytes) -> bytes:
 
 
 def count_messages(inbox: bytearray) -> int:
-    """Take the complete frames out of `inbox` and count its messages, without looking at payloads.
+    """Remove the complete frames from `inbox` and count their messages, without reading payloads.
 
-    This is the hot loop for compressed frames, whose lengths cannot be known beforehand.
+    This is the hot loop for compressed frames, whose lengths are not known in advance.
     """
     at = messages = 0
     while (bounds := _bounds(inbox, at)) is not None and bounds[1] <= len(inbox):

@@ -1,6 +1,6 @@
-"""What any message between two nodes must take at least: one PUBLISH of coredis in one process, received in another.
+"""The least time a message between two nodes can take: one PUBLISH of coredis in one process, received in another.
 
-The load generator says when, so that it can take turns with what it is compared with; the two processes take the time.
+The load generator triggers each, so that they alternate with what they are compared with; the two processes measure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is compared, how each is started, and what each can be asked for."""
+"""The peers that are compared, how each is started, and which measures each takes part in."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Peer:
     """One server. `modules` must be importable.
 
     Attributes:
-        command: has `{port}` and `{workers}` where these go.
+        command: with the placeholders `{port}` and `{workers}`.
         only: the kinds of measures it takes part in; `None` for all that it can.
-        redis: whether it can be several nodes of one, over Redis.
+        redis: whether it can run as several nodes over Redis.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Peer:
         return [part.format(port=port, workers=workers) for part in self.command]
 
     def takes_part(self, kind: str, *, nodes: bool) -> bool:
-        """Whether it can be asked for a measure of that kind, over several nodes or not."""
+        """Whether it takes part in a measure of that kind, with several nodes or without."""
         return kind in self.only if self.only is not None else self.redis or not nodes
 
     def missing(self) -> str | None:

@@ -1,4 +1,4 @@
-"""How much of everything: a quick look, or the numbers that count."""
+"""The sizes of a run: a quick look, or the full numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Sizes of one run. Durations in seconds; `seconds` is how long each rate is measured at least."""
+    """Sizes of one run, durations in seconds. Each rate is measured for at least `seconds`."""
 
     name: str
     rounds: int

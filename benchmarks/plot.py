@@ -1,4 +1,4 @@
-"""The picture: one small bar chart per metric, peers as bars, whiskers from the worst to the best round."""
+"""The plot: one small bar chart per metric, peers as bars, whiskers from the worst to the best round."""
 
 from __future__ import annotations
 

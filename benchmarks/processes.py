@@ -1,4 +1,4 @@
-"""What `/proc` tells about a server and its children. Linux only, like epoll."""
+"""Memory and CPU time of a server and its children, from `/proc`. Linux only, like epoll."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resident_bytes(pid: int) -> int:
 
 
 class CoreTime(NamedTuple):
-    """What a tree's threads did so far: seconds on a core, and seconds ready to run while something else had it."""
+    """Of some processes so far: seconds on a core, and seconds in which they were ready to run but had to wait."""
 
     ran: float
     waited: float

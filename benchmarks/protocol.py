@@ -1,7 +1,7 @@
-"""The little protocol every peer speaks, as far as servers and load generator must agree on it.
+"""The protocol every peer speaks, as far as servers and load generator must agree on it.
 
-A message is a JSON envelope `{"type", "data", "request_id"}`. The load generator sends the text that the server shall
-spread, so that all peers deliver the same payload. The types, from the client's side:
+A message is a JSON envelope `{"type", "data", "request_id"}`. The load generator sends the text to broadcast, so that
+all peers deliver the same payload. The types, from the client's side:
 
 - `subscribe {"topic"}`: answered with `bench.subscribed {"topic"}`.
 - `bench.fanout {"topic", "count", "text"}`: `count` broadcasts of `bench.message {"seq", "text"}` to the topic, then
@@ -14,13 +14,13 @@ spread, so that all peers deliver the same payload. The types, from the client's
 - `bench.stall {"seconds"}`: answered after that time with `bench.stalled {"seconds", "cpu_seconds"}`, the event loop's
   longest stall.
 
-Where a server is several processes, also:
+If a server is several processes, also:
 
 - `bench.where {}`: answered with `bench.here {"pid"}`, the process that has this connection.
 - `bench.stamp {"topic", "text"}`: one broadcast of `bench.stamped {"at", "text"}` to the topic, then `bench.done {}` to
   the sender. `at` is `time.perf_counter_ns()` right before the broadcast; on Linux all processes share that clock.
 
-This module imports nothing, since the peers must not pay for each other's dependencies.
+This module imports nothing, so that no peer loads another's dependencies.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ FIRST_SEQ: Final = 1_000_000
 SECRET_VARIABLE: Final = "BENCH_SECRET"
 HEARTBEAT_VARIABLE: Final = "WS_HEARTBEAT_SECONDS"
 TIMEOUT_VARIABLE: Final = "WS_HEARTBEAT_TIMEOUT_SECONDS"
-"""The environment of a peer. The heartbeat's names are those of the two hubs' own settings."""
+"""The environment of a peer. The heartbeat's names are those of the hubs' own settings."""
 
 REDIS_VARIABLE: Final = "BENCH_REDIS_URL"
-"""Set where the server shall be a node among others."""
+"""Set if the server is one of several nodes."""
 
 
 def message(seq: int, text: str) -> dict[str, Any]:

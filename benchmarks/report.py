@@ -1,4 +1,4 @@
-"""The table that is printed, and the JSON that is kept."""
+"""The table that is printed, and the JSON file of a run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The run: every round measures each peer once, so that a noisy minute hits all of them alike.
+"""The run: every round measures each peer once, so that a noisy minute affects all of them alike.
 
-On a shared machine that is not enough. The scheduler tells how long server and generator waited for their cores; a
-sample in which either waited too long is taken again, and the least disturbed attempt is kept, whatever number it gave.
+On a shared machine that is not enough. The scheduler reports how long server and generator waited for their cores; a
+sample in which either waited too long is repeated, and the least disturbed attempt is kept, whatever its numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DISTURBED = 0.1
 
 @dataclass(slots=True)
 class Samples:
-    """All numbers by measure, peer and round, and what went wrong."""
+    """All numbers by measure, peer and round, and the failures."""
 
     numbers: dict[str, dict[str, list[Numbers]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Samples:
         self.numbers.setdefault(measure, {}).setdefault(peer, []).append(numbers)
 
     def values(self, measure: str, peer: str, key: str) -> list[float]:
-        """One metric's values over the rounds; empty where the peer was not measured."""
+        """One metric's values over the rounds; empty if the peer was not measured."""
         return [numbers[key] for numbers in self.numbers.get(measure, {}).get(peer, [])]
 
     def values_per_cpu_second(self, measure: str, peer: str, key: str) -> list[float]:
@@ -49,9 +49,9 @@ class Samples:
 
 
 def disturbance(numbers: Numbers) -> float:
-    """The larger share of the time in which server or generator waited for a core; 0 where that was not watched.
+    """The larger share of the time in which server or generator waited for a core; 0 if that was not watched.
 
-    Where they share all cores, the share of the machine that others took.
+    If they share all cores: the share of the machine that other processes used.
     """
     return max(numbers.get(key, 0.0) for key in ("server_waited", "generator_waited", "others_cpu"))
 

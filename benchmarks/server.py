@@ -1,4 +1,4 @@
-"""One peer's server: started on its own core, with the Redis it needs, and gone at the end whatever happens."""
+"""One peer's server: started on its own core, with the Redis it needs, and always ended."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Server:
         return sum(resident_bytes(child.pid) for child in self._children)
 
     def core_time(self) -> CoreTime:
-        """What the server's processes, Redis among them, got of their cores so far."""
+        """The core time of the server's processes so far, with Redis."""
         return core_time(process for child in self._children for process in tree(child.pid))
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
-"""Connections in equal parts on every worker behind one port.
+"""Connections spread evenly over the workers behind one port.
 
-Which worker accepts a connection is the kernel's affair, and differs from server to server. So connections are opened
-until every worker has its share, and those above it are closed again: all peers are measured in the same state.
+The kernel decides which worker accepts a connection, differently for each server. So connections are opened until every
+worker has its share, and the surplus is closed again: all peers are measured in the same state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Shares:
         self._deadline = time.monotonic() + _PATIENCE_SECONDS
 
     def takes(self, worker: int) -> bool:
-        """Count a connection in, unless its worker has enough."""
+        """Count a connection, unless its worker has its share already; returns whether it was counted."""
         if self._held[worker] == self._share:
             if time.monotonic() > self._deadline:
                 raise PeerError(f"no other workers than these were reached: {dict(self._held)}")
@@ -40,7 +40,7 @@ class _Shares:
 
 
 def open_spread(fleet: Fleet, server: Server, everybody: list[User], workers: int) -> None:
-    """Open one socket per user, as many on each worker."""
+    """Open one socket per user, the same number on each worker."""
     shares = _Shares(len(everybody), workers)
     missing = everybody
     while missing:
@@ -54,7 +54,7 @@ def open_spread(fleet: Fleet, server: Server, everybody: list[User], workers: in
 
 
 def controls_spread(server: Server, everybody: list[User], workers: int) -> list[Control]:
-    """Open one controlling connection per user, as many on each worker."""
+    """Open one controlling connection per user, the same number on each worker."""
     shares = _Shares(len(everybody), workers)
     controls: list[Control] = []
     while len(controls) < len(everybody):

@@ -1,4 +1,4 @@
-"""What this project has promised to reach, and whether it did."""
+"""The targets of this project, and whether a run met them."""
 
 from __future__ import annotations
 

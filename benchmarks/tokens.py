@@ -1,4 +1,4 @@
-"""Users with their tokens, made before the clock starts."""
+"""Users with their tokens, made before anything is timed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class User:
 
 @lru_cache(maxsize=16384)
 def user(number: int) -> User:
-    """The user of that number; the same token for the whole run."""
+    """The user with this number; the token stays the same for the whole run."""
     user_id = str(UUID(int=number + 1))
     claims = {"sub": user_id, "exp": int(time.time()) + 86400}
     return User(user_id, jwt.encode(claims, SECRET, algorithm="HS256"))

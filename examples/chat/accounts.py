@@ -1,9 +1,9 @@
-"""Who has logged in.
+"""Logins and tokens.
 
-A login lasts for hours. The page keeps it, and trades it over HTTP for tokens that last for minutes, which open the
-socket and keep it open: what travels with every connection is soon worth nothing.
+A login lasts for hours. The page keeps it, and exchanges it over HTTP for tokens that last for minutes, which open the
+socket and keep it open: what is sent with every connection soon expires.
 
-There are no passwords: a real app first checks who somebody is.
+There are no passwords: a real app checks them before it logs a user in.
 """
 
 import time
@@ -16,19 +16,19 @@ from store import Store
 from quart_wshub import Identity, JWTUtils
 
 SINCE = "since"
-"""The claim that says when its owner logged in, to the fraction of a second."""
+"""The claim with the time of the login, in seconds since 1970, with fractions."""
 
 
 class LoginRefusedError(Exception):
-    """The login counts no more; the text is for its owner."""
+    """The login is not valid any more; the text is for its owner."""
 
 
 class Accounts:
-    """Issues tokens, trades and checks them. `resolve` is the blueprint's bearer resolver."""
+    """Issues, exchanges and checks tokens. `resolve` is the blueprint's bearer resolver."""
 
     def __init__(self, settings: ChatSettings, store: Store) -> None:
         secret = settings.CHAT_SECRET.get_secret_value()
-        # The audience keeps either kind from being taken for the other.
+        # With the audience, neither kind is accepted in place of the other.
         self._logins = JWTUtils(secret, audience="chat-login", lifetime=settings.CHAT_LOGIN_SECONDS)
         self._tokens = JWTUtils(secret, audience="chat-socket", lifetime=settings.CHAT_TOKEN_SECONDS)
         self._store = store
@@ -41,7 +41,7 @@ class Accounts:
         """A token for a login.
 
         Raises:
-            LoginRefusedError: it has expired, was revoked, or is none.
+            LoginRefusedError: it is expired, revoked or invalid.
         """
         try:
             claims = self._logins.decode(login)
@@ -54,10 +54,10 @@ class Accounts:
         return self._tokens.encode(claims["sub"], claims={SINCE: claims[SINCE]})
 
     async def resolve(self, token: str) -> Identity | None:
-        """Whose token it is, unless it has expired or was revoked.
+        """Whose token it is; `None` if it is expired, revoked or invalid.
 
         Raises:
-            StoreUnavailableError: nobody knows at the moment; the client is told to come back.
+            StoreUnavailableError: that cannot be checked at the moment; the socket closes with a code to retry.
         """
         try:
             claims = self._tokens.decode(token)
@@ -68,7 +68,7 @@ class Accounts:
         return Identity(claims["sub"], expires_at=self._tokens.expires_at(claims))
 
     async def revoke(self, name: str) -> None:
-        """Take none of the logins and tokens that a user has by now."""
+        """Revoke all logins and tokens that a user has now."""
         await self._store.revoke(name)
 
     async def _is_revoked(self, claims: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A chat over quart-wshub: one app serves the pages, the login and the WebSocket. `README.md` says how to run it."""
+"""A chat on quart-wshub: one app serves the pages, the login and the WebSocket. `README.md` says how to run it."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ MAX_BODY_BYTES = 16 * 1024
 
 
 def make_backends(settings: ChatSettings) -> tuple[WebSocketHub, Store]:
-    """A hub and a store: of this process alone, or one of many."""
+    """A hub and a store, for one process or, with Redis, for several."""
     max_per_user, login_seconds = settings.WS_MAX_CONNECTIONS_PER_USER, settings.CHAT_LOGIN_SECONDS
     if settings.CHAT_REDIS_URL is None:
         return WebSocketHub(max_per_user=max_per_user), MemoryStore(login_seconds)
@@ -30,14 +30,14 @@ def make_backends(settings: ChatSettings) -> tuple[WebSocketHub, Store]:
 
 
 def create_app(settings: ChatSettings) -> QuartTrio:
-    """Wire it up."""
+    """Make the app."""
     hub, store = make_backends(settings)
     accounts = Accounts(settings, store)
     presence = Presence(hub, store)
     chat = Chat(hub, store, presence)
     app = QuartTrio(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    # Browsers ask whether a file has changed: after an update nobody is left with half of the old page.
+    # Browsers then check for changes, so that after an update no page mixes old and new files.
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = timedelta(0)
     app.register_blueprint(make_routes(accounts, presence))
     app.register_blueprint(make_operator_page())

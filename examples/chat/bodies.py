@@ -1,4 +1,4 @@
-"""Reading the bodies of HTTP requests, and saying no to those that are wrong."""
+"""Reads the bodies of HTTP requests, and refuses invalid ones."""
 
 import hmac
 from typing import TypeVar
@@ -16,14 +16,14 @@ Reply = tuple[dict[str, object], int]
 
 
 class InvalidBodyError(Exception):
-    """The body is not what the route takes; the text says why."""
+    """The body is invalid; the text says why."""
 
 
 async def body_of(model: type[M]) -> M:
     """The request's body.
 
     Raises:
-        InvalidBodyError: it is no such thing.
+        InvalidBodyError: it is not valid for this model.
     """
     try:
         return model.model_validate_json(await request.get_data())
@@ -32,18 +32,18 @@ async def body_of(model: type[M]) -> M:
 
 
 def bearer() -> str:
-    """The token in the `Authorization` header, empty where there is none."""
+    """The token in the `Authorization` header; empty if there is none."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def has_key(key: SecretStr) -> bool:
-    """Whether the request has this key. Takes the same time for every wrong one."""
+    """Whether the request has this key, compared in constant time."""
     return hmac.compare_digest(bearer().encode(), key.get_secret_value().encode())
 
 
 def answer_failures(routes: Blueprint) -> None:
-    """Have these routes answer their failures as JSON."""
+    """Make these routes answer errors with JSON."""
 
     @routes.errorhandler(InvalidBodyError)
     async def refuse_body(error: InvalidBodyError) -> Reply:

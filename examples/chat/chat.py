@@ -1,8 +1,8 @@
-"""The chat itself: what the server does with what clients say over the WebSocket.
+"""The chat itself: how the server handles what clients send over the WebSocket.
 
-To be in a room is to be subscribed to its topic. Having subscribed, a client sends `room.enter`, which tells the
-others, then `chat.send`, and `room.leave` at the end. `presence.changed` says that somebody came or went, somewhere;
-who wants to know more asks `presence.get`.
+A client is in a room while it is subscribed to its topic. It subscribes, sends `room.enter`, which tells the others,
+then `chat.send`, and `room.leave` at the end. `presence.changed` says that somebody came or went in some room;
+`presence.get` gets the details.
 """
 
 import logging
@@ -70,13 +70,13 @@ class Chat:
         return messages
 
     async def announce(self, text: str) -> None:
-        """Tell everyone, in whatever room."""
+        """Send an announcement to everyone, in every room."""
         await self._hub.broadcast(_event("announcement", Announcement(text=text)))
 
-    # What clients ask for
+    # Requests of clients
 
     def may_subscribe(self, connection: WebSocketConnection, topic: str) -> bool:
-        """Every room is open to everybody, if its name is one."""
+        """Every room with a valid name is open to everybody."""
         try:
             check_topic(topic)
         except ValueError as error:
@@ -84,7 +84,7 @@ class Chat:
         return True
 
     async def enter(self, message: RoomRequest, connection: WebSocketConnection) -> RoomRequest:
-        """Tell those in a room that one more has come, if this is not just another tab of theirs."""
+        """Tell a room that a user has entered, unless another tab of theirs is in it already."""
         room = message.room
         self._require(connection, room)
         if room not in self._rooms[connection.connection_id]:
@@ -109,7 +109,7 @@ class Chat:
         return message
 
     async def say(self, message: Say, connection: WebSocketConnection) -> Said:
-        """Say something to all in a room, oneself included."""
+        """Publish a message to everyone in a room, the sender included."""
         self._require(connection, message.room)
         said = Said(id=uuid4(), at=datetime.now(UTC))
         publication = Message(
@@ -119,10 +119,10 @@ class Chat:
         return said
 
     async def tell_presence(self, message: Nothing) -> Overview:
-        """Who is online, and the rooms."""
+        """Reply who is online, and with the rooms."""
         return await self._presence.overview()
 
-    # What just happens
+    # Events
 
     async def connected(self, connection: WebSocketConnection, hub: WebSocketHub) -> None:
         """Somebody came online."""
@@ -131,16 +131,16 @@ class Chat:
     async def disconnected(
         self, connection: WebSocketConnection, hub: WebSocketHub, close: WebSocketDisconnect
     ) -> None:
-        """Somebody is gone, however that came about."""
+        """Somebody went offline, however the connection ended."""
         rooms = self._rooms.pop(connection.connection_id, set())
         if hub.draining:
-            return  # they all come back in a moment, here or on another node
-        await self._tell_that_presence_changed()  # first: the next may have to wait for other nodes
+            return  # all clients reconnect in a moment, here or to another node
+        await self._tell_that_presence_changed()  # first, because the next may wait for other nodes
         for room in rooms:
             await self._tell_that_somebody_left(room, connection)
 
     def broker_unavailable(self, error: BrokerUnavailableError, connection: WebSocketConnection) -> MessageError:
-        """What was to be published has reached the sockets of this node, and may not reach others."""
+        """A publication has reached the clients of this node, and may not reach others."""
         return MessageError("unavailable", "not everybody can be reached at the moment")
 
     # Telling others
@@ -161,18 +161,18 @@ class Chat:
 
     async def _tell_room(self, kind: str, room: str, connection: WebSocketConnection) -> None:
         member = Member(topic=topic_of(room), room=room, user=str(connection.user_id))
-        with suppress(BrokerUnavailableError):  # a line less in some logs
+        with suppress(BrokerUnavailableError):  # some clients miss this line
             await self._hub.broadcast(_event(kind, member), topic=topic_of(room), exclude=connection.connection_id)
 
     async def _tell_that_presence_changed(self) -> None:
-        with suppress(BrokerUnavailableError):  # clients ask now and then, and after a gap
+        with suppress(BrokerUnavailableError):  # clients ask again from time to time, and after a gap
             await self._hub.broadcast(_event("presence.changed", Nothing()))
 
 
 def _member_topic(room: str, connection: WebSocketConnection) -> str:
-    """Every tab that somebody has in a room is subscribed to this, so that their tabs can be counted on all nodes.
+    """Every tab that a user has in a room is subscribed to this, so that they can be counted on all nodes.
 
-    Nothing is ever published to it, and no client may subscribe: its prefix has no policy.
+    Nothing is published to it, and no client may subscribe: its prefix has no policy.
     """
     return f"member:{room}:{connection.user_id}"
 

@@ -1,4 +1,4 @@
-"""What goes over the wire, in both directions, and the rules that names follow. No I/O."""
+"""The messages in both directions, and the rules for names. No I/O."""
 
 import re
 import unicodedata
@@ -40,12 +40,12 @@ _ROOMS: TypeAdapter[str] = TypeAdapter(Room)
 
 
 def topic_of(room: str) -> str:
-    """What is published to a room goes to this topic."""
+    """The topic of a room."""
     return f"{ROOM_PREFIX}{room}"
 
 
 def check_topic(topic: str) -> None:
-    """Check that this is the topic of a room, its name written the one way there is to write it.
+    """Check that this is the topic of a room, with its name in normalised form.
 
     Raises:
         ValueError: it is not; the text is for users.
@@ -69,7 +69,7 @@ class RoomRequest(BaseModel):
 
 
 class Say(RoomRequest):
-    """The data of `chat.send`; the message carries `key`, so that its sender knows it again."""
+    """The data of `chat.send`; the message has the same `key`, so that its sender recognises it."""
 
     text: Text
     key: Key | None = None
@@ -114,14 +114,14 @@ class Announcement(BaseModel):
 
 
 class RoomFacts(BaseModel):
-    """One room. `here` counts tabs rather than people: somebody may be in it through several."""
+    """One room. `here` counts tabs, of which a user may have several."""
 
     name: str
     here: int
 
 
 class Overview(BaseModel):
-    """The reply to `presence.get`: who is online, and the rooms. `complete`: whether every node was heard."""
+    """The reply to `presence.get`: who is online, and the rooms. `complete`: whether every node has answered."""
 
     users: list[str]
     rooms: list[RoomFacts]
@@ -144,7 +144,7 @@ class User(BaseModel):
 
 
 def explain(error: ValidationError) -> str:
-    """What is wrong, in one line for whoever sent it; without what was sent."""
+    """What is wrong, in one line for the sender, without the invalid input."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{_place(detail['loc'])}: {_plain(detail['msg'])}" for detail in details)
 

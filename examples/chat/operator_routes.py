@@ -1,4 +1,4 @@
-"""The HTTP side for the operator: who has `CHAT_OPERATOR_KEY` may do this, from a page or a script."""
+"""The HTTP routes of the operator, for a page or a script that has `CHAT_OPERATOR_KEY`."""
 
 from accounts import Accounts
 from bodies import Reply, answer_failures, body_of, has_key
@@ -12,7 +12,7 @@ from quart_wshub import CloseCode, WebSocketHub
 
 
 def make_operator_page() -> Blueprint:
-    """The page, which asks for the key: it holds nothing by itself."""
+    """The page, which needs no key itself, but asks for it."""
     routes = Blueprint("operator_page", __name__)
 
     @routes.get("/operator")
@@ -25,7 +25,7 @@ def make_operator_page() -> Blueprint:
 def make_operator_routes(
     key: SecretStr | None, *, hub: WebSocketHub, chat: Chat, accounts: Accounts, presence: Presence
 ) -> Blueprint:
-    """What the page does."""
+    """The routes that the page calls."""
     routes = Blueprint("operator", __name__, url_prefix="/operator")
     answer_failures(routes)
 
@@ -49,7 +49,7 @@ def make_operator_routes(
 
     @routes.post("/disconnect")
     async def disconnect() -> Reply:
-        """Close a user's sockets. The login goes on: whoever means it comes back."""
+        """Close a user's sockets. The login stays valid, so they may connect again."""
         name = (await body_of(User)).name
         closed = await hub.disconnect(user_id=name, code=CloseCode.FORBIDDEN, reason="an operator disconnected you")
         return {"closed": closed}, 200
@@ -58,7 +58,7 @@ def make_operator_routes(
     async def revoke() -> Reply:
         """End a user's logins, wherever they are, and close their sockets."""
         name = (await body_of(User)).name
-        await accounts.revoke(name)  # first: whoever asks from now on is refused
+        await accounts.revoke(name)  # first, so that new handshakes are refused
         return {"closed": await hub.revoke(name)}, 200
 
     return routes

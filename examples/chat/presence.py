@@ -7,11 +7,11 @@ from store import Store, StoreUnavailableError
 from quart_wshub import BrokerUnavailableError, WebSocketHub
 
 PERMANENT = ("lobby", "random", "help")
-"""Rooms that are listed even when nobody is in them; any other is as long as somebody is."""
+"""Rooms that are always listed; others only while somebody is in them."""
 
 
 class Presence:
-    """Asks the hub. Whenever something changes all clients want to know, so it asks once for all who wait."""
+    """Asks the hub. After a change all clients ask at once, so one query serves all that wait."""
 
     def __init__(self, hub: WebSocketHub, store: Store) -> None:
         self._hub = hub
@@ -21,21 +21,21 @@ class Presence:
         self._overview = Overview(users=[], rooms=[], complete=False)
 
     async def overview(self) -> Overview:
-        """What was true at some moment after this was called; of this node alone where others cannot be asked."""
+        """The state at some moment after this call; only of this node if others cannot be reached."""
         self._asked += 1
         ticket = self._asked
         async with self._lock:
             if self._answered < ticket:
-                asked = self._asked  # all of these wait for the lock, and came before the question is put
+                asked = self._asked  # all of these wait for the lock, and called before the query starts
                 self._overview = await self._find_out()
                 self._answered = asked
         return self._overview
 
     async def is_online(self, name: str) -> bool:
-        """Whether somebody of this name, in whatever case, is here.
+        """Whether somebody with this name, in any case, is online.
 
         Raises:
-            BrokerUnavailableError: nobody knows at the moment.
+            BrokerUnavailableError: other nodes cannot be asked at the moment.
         """
         users = (await self._hub.cluster.online_users()).value
         return name.casefold() in {str(user).casefold() for user in users}
@@ -67,7 +67,7 @@ class Presence:
 
 
 async def count(hub: WebSocketHub, topic: str) -> int:
-    """Subscribers of a topic on all nodes; on this one where others cannot be asked."""
+    """Subscribers of a topic on all nodes; only on this one if others cannot be reached."""
     try:
         return (await hub.cluster.topic_count(topic)).value
     except BrokerUnavailableError:

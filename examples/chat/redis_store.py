@@ -1,4 +1,4 @@
-"""The store of several processes. Needs `coredis`."""
+"""The store for several processes. Needs `coredis`."""
 
 import math
 import time
@@ -17,12 +17,12 @@ ROOMS_KEY = "chat:rooms"
 class RedisStore:
     """In a Redis that all processes use.
 
-    It is asked at logins, handshakes and when rooms are entered, so each time it connects anew: then no connection
-    outlives its use, and none is found broken.
+    It is used at logins, at handshakes and when rooms are entered, which is seldom enough to connect each time: so it
+    never has a connection that broke meanwhile.
 
     Args:
         url: `redis://…` or `rediss://…`.
-        login_seconds: after which a revocation need not be remembered: every login is younger.
+        login_seconds: how long a login lasts, and so how long a revocation is kept.
     """
 
     def __init__(self, url: str, login_seconds: float) -> None:
@@ -54,7 +54,7 @@ class RedisStore:
                 async with client as redis:
                     yield redis
         except Exception as error:
-            # Coredis raises groups, and more kinds of errors than can be listed; none may quote the URL's password.
+            # Coredis raises groups and many kinds of errors; none may show the password in the URL.
             msg = f"the store's Redis cannot be reached ({type(error).__name__})"
             raise StoreUnavailableError(msg) from None
 

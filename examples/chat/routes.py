@@ -1,4 +1,4 @@
-"""The HTTP side for everybody: the page and the login."""
+"""The public HTTP routes: the page and the login."""
 
 from accounts import Accounts, LoginRefusedError
 from bodies import Reply, answer_failures, bearer, body_of
@@ -24,7 +24,7 @@ def make_routes(accounts: Accounts, presence: Presence) -> Blueprint:
 
     @routes.post("/login")
     async def login() -> Reply:
-        """A login for a name nobody online has."""
+        """Log in with a name that nobody online has."""
         name = (await body_of(Login)).name
         if await presence.is_online(name):
             return {"error": f"{name} is taken by somebody who is online"}, 409

@@ -17,15 +17,15 @@ class ChatSettings(WebSocketSettings):
     """The hub's settings and the chat's.
 
     Attributes:
-        CHAT_SECRET: signs the tokens; at least 32 bytes. Made up at every start where it is not set, so that after a
-            restart everybody logs in again. Several workers need the same.
-        CHAT_OPERATOR_KEY: opens the operator's page and its routes; without it they are off.
+        CHAT_SECRET: signs the tokens; at least 32 bytes. If it is not set, every start makes a new one, and everybody
+            has to log in again. Several workers need the same.
+        CHAT_OPERATOR_KEY: unlocks the operator's page and its routes; without it they are off.
         CHAT_LOGIN_SECONDS: how long a login lasts.
         CHAT_TOKEN_SECONDS: how long the token of a socket lasts. The page renews it over the open socket.
-        CHAT_REDIS_URL: makes one chat of all processes that have the same.
+        CHAT_REDIS_URL: the Redis through which several processes form one chat.
     """
 
-    # An error about several settings would show them all, secrets too.
+    # The error of a model validator would otherwise show all settings, secrets included.
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     CHAT_SECRET: SecretStr = Field(default_factory=_random_secret)
@@ -37,6 +37,6 @@ class ChatSettings(WebSocketSettings):
     @model_validator(mode="after")
     def _check_secret(self) -> Self:
         if self.CHAT_REDIS_URL is not None and "CHAT_SECRET" not in self.model_fields_set:
-            msg = "CHAT_REDIS_URL is set, so CHAT_SECRET must be too: every process has to take the others' tokens"
+            msg = "CHAT_REDIS_URL is set, so CHAT_SECRET must be too: every process has to accept the others' tokens"
             raise ValueError(msg)
         return self

@@ -1,41 +1,40 @@
-"""What the chat has to remember by itself: rooms that people opened, and logins that were revoked.
+"""What the chat remembers: rooms that people opened, and logins that were revoked.
 
-The hub knows who is connected, on all nodes; these two are not about connections. One process keeps them in memory,
-several share a Redis.
+Neither is about connections, which the hub knows. One process keeps them in memory, several share a Redis.
 """
 
 import time
 from typing import Protocol
 
 MAX_ROOMS = 50
-"""So many rooms are listed: those that somebody entered last."""
+"""How many rooms are listed: those entered last."""
 
 
 class StoreUnavailableError(Exception):
-    """It cannot be asked at the moment."""
+    """The store cannot be reached at the moment."""
 
 
 class Store(Protocol):
-    """Every method raises `StoreUnavailableError` where the store cannot be reached."""
+    """Every method raises `StoreUnavailableError` if the store cannot be reached."""
 
     async def revoke(self, name: str) -> None:
-        """Note that what this user has logged in with up to now counts no more."""
+        """Revoke all logins that this user has now."""
 
     async def revoked_at(self, name: str) -> float:
-        """When that was, in seconds since 1970; 0 where it never was."""
+        """When that was last done, in seconds since 1970; 0 if never."""
 
     async def note_room(self, room: str) -> None:
         """Note that somebody entered a room."""
 
     async def rooms(self) -> list[str]:
-        """The rooms that were noted, whether or not anybody is in them still."""
+        """The rooms that were noted, even if nobody is in them any more."""
 
 
 class MemoryStore:
-    """For one process, as long as it lives.
+    """For one process, in memory.
 
     Args:
-        login_seconds: after which a revocation need not be remembered: every login is younger.
+        login_seconds: how long a login lasts, and so how long a revocation is kept.
     """
 
     def __init__(self, login_seconds: float) -> None:

@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check and options.output is None:
         parser.error("--check needs -o FILE, the file to compare with")
     try:
-        text = _write(options)
+        content = _write(options)
         if options.check:
-            return _check(options, text)
-        _put(options.output, text)
+            return _check(options, content)
+        _put(options.output, content)
     except WSHubError as error:
         return _fail(str(error), UNUSABLE)
     return 0
@@ -77,14 +77,17 @@ def _add_command(
     return command
 
 
-def _write(options: argparse.Namespace) -> str:
+def _write(options: argparse.Namespace) -> bytes:
     messages = _load(options.messages)
     if options.command == "types":
-        return typescript(messages)
-    document = asyncapi(
-        messages, title=options.title, version=options.api_version, path=options.path, host=options.host
-    )
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+        text = typescript(messages)
+    else:
+        document = asyncapi(
+            messages, title=options.title, version=options.api_version, path=options.path, host=options.host
+        )
+        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    # "replace", because the app's texts may hold lone surrogates, which cannot be encoded.
+    return text.encode("utf-8", "replace")
 
 
 def _load(target: str) -> Described:
@@ -107,23 +110,21 @@ def _load(target: str) -> Described:
     return found
 
 
-def _check(options: argparse.Namespace, text: str) -> int:
+def _check(options: argparse.Namespace, content: bytes) -> int:
     output: Path = options.output
     try:
-        current = output.read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
-        current = None
-    # On some machines git checks files out with CRLF.
-    if current is not None and current.replace("\r\n", "\n") == text:
+        current = output.read_bytes()
+    except OSError:
+        current = b""
+    if current.replace(b"\r\n", b"\n") == content:  # on some machines git checks files out with CRLF
         return 0
-    state = "does not exist" if not output.exists() else "is out of date"
+    state = "is out of date" if output.exists() else "does not exist"
     return _fail(
         f"{output} {state}; write it with: quart-wshub {options.command} {options.messages} -o {output}", DIFFERS
     )
 
 
-def _put(output: Path | None, text: str) -> None:
-    content = text.encode("utf-8", "replace")
+def _put(output: Path | None, content: bytes) -> None:
     if output is None:
         sys.stdout.buffer.write(content)
         return

@@ -68,7 +68,7 @@ def asyncapi(
         ConfigurationError: a model has no JSON schema; the message names it.
     """
     query_token = settings is None or settings.WS_ALLOW_QUERY_TOKEN
-    schemes = _security_schemes(query_token=query_token)
+    schemes = {name: scheme for name, scheme in SECURITY_SCHEMES.items() if query_token or name != "query"}
     security = {"security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in schemes]}
     writer = MessageWriter(make_catalog(messages, hello=settings is None or settings.WS_HELLO))
     host = options.get("host")
@@ -78,7 +78,7 @@ def asyncapi(
         "info": _info(options),
         "defaultContentType": "application/json",
         **({} if host is None else {"servers": {"default": server}}),
-        "channels": {CHANNEL: _channel(path, writer.keys(), query_token=query_token)},
+        "channels": {CHANNEL: _channel(path, writer.messages(), query_token=query_token)},
         # Where no server is named, the operations say that clients need a token.
         "operations": writer.operations(common=security if host is None else {}),
         "components": {
@@ -125,21 +125,18 @@ def _handshake(*, query_token: bool) -> Json:
     return handshake
 
 
-def _security_schemes(*, query_token: bool) -> Json:
-    schemes = {
-        "subprotocol": {
-            "type": "httpApiKey",
-            "in": "header",
-            "name": "Sec-WebSocket-Protocol",
-            "description": f'For browsers: new WebSocket(url, ["{BEARER}", token]). Takes precedence.',
-        },
-        "authorization": {"type": "http", "scheme": "bearer", "description": "For clients that can set headers."},
-    }
-    if query_token:
-        schemes["query"] = {
-            "type": "httpApiKey",
-            "in": "query",
-            "name": "token",
-            "description": "For clients that can set no header. Used if there is no other token.",
-        }
-    return schemes
+SECURITY_SCHEMES: Json = {
+    "subprotocol": {
+        "type": "httpApiKey",
+        "in": "header",
+        "name": "Sec-WebSocket-Protocol",
+        "description": f'For browsers: new WebSocket(url, ["{BEARER}", token]). Takes precedence.',
+    },
+    "authorization": {"type": "http", "scheme": "bearer", "description": "For clients that can set headers."},
+    "query": {
+        "type": "httpApiKey",
+        "in": "query",
+        "name": "token",
+        "description": "For clients that can set no header. Used if there is no other token.",
+    },
+}

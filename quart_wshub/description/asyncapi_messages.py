@@ -34,10 +34,6 @@ class MessageWriter:
         }
         self._schemas = Schemas(catalog.uses)
 
-    def keys(self) -> list[str]:
-        """The name of each message in the document: letters, digits, `.`, `-` and `_`."""
-        return sorted(self._messages)
-
     def schemas(self) -> Json:
         """Every model; that of errors lists the codes there are."""
         name = self._schemas.of(ErrorData, "serialization")["$ref"].removeprefix(REF_PREFIX)
@@ -46,7 +42,7 @@ class MessageWriter:
         return {**self._schemas.definitions, name: {**schema, "properties": {**schema["properties"], "code": code}}}
 
     def messages(self) -> Json:
-        """Every message with its envelope."""
+        """Every message with its envelope, by a key of letters, digits, `.`, `-` and `_`."""
         return {key: self._message(message) for key, message in sorted(self._messages.items())}
 
     def operations(self, common: Json) -> Json:

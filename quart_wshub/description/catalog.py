@@ -104,9 +104,10 @@ def make_catalog(messages: Described, *, hello: bool = True) -> Catalog:
     """Collect the messages of a router and the built-in ones, with or without `hello`."""
     routes = [*messages.routes.values(), *BUILTIN_ROUTES.values()]
     server = [Message("server", sent.type, sent.data_model, sent.description) for sent in messages.sent.values()]
+    server += [message for message in SERVER_BUILTINS if hello or message.type != "hello"]
     return Catalog(
-        client=tuple(sorted([*map(_request, routes), *HEARTBEAT], key=BY_TYPE)),
-        server=tuple(sorted([*server, *SERVER_BUILTINS, *([HELLO] if hello else [])], key=BY_TYPE)),
+        client=tuple(sorted([*map(_request, routes), *CLIENT_BUILTINS], key=BY_TYPE)),
+        server=tuple(sorted(server, key=BY_TYPE)),
         replies=tuple(sorted(map(_reply, routes), key=BY_TYPE)),
         error_codes=(*ERROR_CODES, *sorted({code for route in routes for code in _own_errors(route)})),
     )
@@ -127,14 +128,13 @@ def _own_errors(route: Route) -> set[str]:
 
 ERROR_CODES = tuple(code.value for code in ErrorCode)
 
-HEARTBEAT = (
+CLIENT_BUILTINS = (
     Message("client", "ping", EmptyData, "Ask for a pong with the same `request_id`.", answer="pong"),
     Message("client", "pong", EmptyData, "The answer to the server's ping."),
 )
 
-HELLO = Message("server", "hello", HelloData, "The first message on a socket.")
-
 SERVER_BUILTINS = (
+    Message("server", "hello", HelloData, "The first message on a socket."),
     Message("server", "ping", EmptyData, "The heartbeat: answer with `pong`.", answer="pong"),
     Message("server", "pong", EmptyData, "The answer to a client's ping."),
     Message("server", "error", ErrorData, "A message was refused; `request_id` is that of the message."),

@@ -24,12 +24,12 @@ Use = tuple[type[BaseModel], Mode]
 
 REF_PREFIX = "#/components/schemas/"
 
-ONE = frozenset(
+UNNAMED = frozenset(
     {"additionalItems", "additionalProperties", "contains", "contentSchema", "items", "not", "propertyNames"}
+    | {"allOf", "anyOf", "oneOf", "prefixItems"}
 )
-SEVERAL = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 NAMED = frozenset({"patternProperties", "properties"})
-"""The keywords that hold one schema, a list of schemas, and schemas by name."""
+"""The keywords that hold a schema or a list of them, and those that hold schemas by name."""
 
 
 class Schemas:
@@ -88,6 +88,8 @@ def _failure(use: Use) -> tuple[type[BaseModel], PydanticUserError] | None:
 
 
 def _normalised(schema: Any, definitions: Mapping[str, Schema]) -> Any:
+    if isinstance(schema, list):
+        return [_normalised(item, definitions) for item in schema]
     if not isinstance(schema, dict):
         return schema  # true or false
     result = {keyword: _normalised_value(keyword, value, definitions) for keyword, value in schema.items()}
@@ -99,11 +101,9 @@ def _normalised(schema: Any, definitions: Mapping[str, Schema]) -> Any:
 
 
 def _normalised_value(keyword: str, value: Any, definitions: Mapping[str, Schema]) -> Any:
-    if keyword in SEVERAL or (keyword == "items" and isinstance(value, list)):
-        return [_normalised(item, definitions) for item in value]
     if keyword in NAMED:
         return {name: _normalised(item, definitions) for name, item in value.items()}
-    return _normalised(value, definitions) if keyword in ONE else value
+    return _normalised(value, definitions) if keyword in UNNAMED else value
 
 
 def _sort_default(schema: Schema) -> None:

@@ -1,7 +1,7 @@
-"""Chromium, the chat example behind it, and tabs whose consoles must stay silent.
+"""Chromium, the chat example that it opens, and tabs whose consoles must show no error.
 
-Playwright is used only as the driver: the browser is the system's, and nothing is ever downloaded. The tests
-are plain functions, since its synchronous interface runs an event loop of its own.
+Playwright is only the driver: the browser is the system's, and nothing is downloaded. The tests are plain functions,
+because Playwright's synchronous interface runs an event loop of its own.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.chat_server import reusable_port, serve_chat
+from tests.browser.chat_server import serve_chat
 from tests.browser.operator_page import OperatorPage
 from tests.browser.tab import Tab
 from tests.harness.polling import poll
+from tests.harness.ports import reusable_port
 
 if TYPE_CHECKING:
     from tests.harness.server import Server
@@ -66,7 +67,7 @@ def shared_chat_server() -> Iterator[Server]:
 
 @pytest.fixture
 def chat_environment() -> dict[str, str] | None:
-    """For a test to parametrize: with an environment it gets a server of its own."""
+    """A test that parametrizes this with an environment gets a server of its own."""
     return None
 
 
@@ -81,7 +82,7 @@ def chat_server(request: pytest.FixtureRequest, chat_environment: dict[str, str]
 
 @pytest.fixture
 def open_tab(browser: Browser, chat_server: Server) -> Iterator[OpenTab]:
-    """Open the chat in a tab with its own storage, as another person has; arguments go to its context."""
+    """Open the chat in a tab with its own storage, as another person would; options go to its browser context."""
     tabs: list[Tab] = []
 
     def open_tab(name: str | None = None, **options: Any) -> Tab:
@@ -104,7 +105,7 @@ def open_tab(browser: Browser, chat_server: Server) -> Iterator[OpenTab]:
 
 @pytest.fixture
 def operator(browser: Browser, chat_server: Server) -> Iterator[OperatorPage]:
-    """The operator's page, with the key given."""
+    """The operator's page, logged in."""
     context = browser.new_context()
     page = OperatorPage(context.new_page())
     page.page.goto(chat_server.url("/operator"))
@@ -115,6 +116,6 @@ def operator(browser: Browser, chat_server: Server) -> Iterator[OperatorPage]:
 
 
 def _online(server: Server, tabs: list[Tab]) -> list[str]:
-    """The names of the tabs' users that are still taken."""
+    """The names of the tabs' users that are still online."""
     names = {name for tab in tabs for name in tab.names}
     return [name for name in names if httpx.post(server.url("/login"), json={"name": name}).status_code == 409]

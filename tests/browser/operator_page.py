@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.console import collect_complaints
 
 __all__ = ["OperatorPage"]
 
@@ -11,18 +13,12 @@ class OperatorPage:
     """One page.
 
     Attributes:
-        complaints: whatever its JavaScript console calls an error or a warning.
+        complaints: the errors and warnings in its JavaScript console.
     """
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.complaints: list[str] = []
-        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
-        page.on("console", self._on_console)
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
+        self.complaints = collect_complaints(page)
 
     def log_in(self, key: str) -> None:
         self.page.get_by_label("Operator key").fill(key)

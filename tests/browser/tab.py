@@ -1,12 +1,13 @@
-"""A browser tab with the chat in it, driven the way its user would: by roles and labels, not by ids."""
+"""A browser tab with the chat in it, driven by roles and labels, as a user sees it, not by ids."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, WebSocket, expect
+from playwright.sync_api import Locator, Page, WebSocket, expect
 
+from tests.browser.console import collect_complaints
 from tests.harness.polling import poll
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tab"]
 
-# What Chromium itself prints while the server is away, or refuses something.
+# What Chromium itself prints if the server cannot be reached or refuses a request.
 NETWORK_TROUBLE = ("WebSocket connection to", "Failed to load resource")
 
 
@@ -22,7 +23,7 @@ class Tab:
     """One page.
 
     Attributes:
-        complaints: whatever its JavaScript console calls an error or a warning.
+        complaints: the errors and warnings in its JavaScript console.
         names: what its user tried to log in as.
         sockets: every socket that it opened.
         received, sent: every message, of all sockets.
@@ -30,30 +31,24 @@ class Tab:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.complaints: list[str] = []
+        self.complaints = collect_complaints(page)
         self.names: set[str] = set()
         self.sockets: list[WebSocket] = []
         self.received: list[dict[str, Any]] = []
         self.sent: list[dict[str, Any]] = []
         page.on("websocket", self._on_websocket)
-        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
-        page.on("console", self._on_console)
 
     def _on_websocket(self, socket: WebSocket) -> None:
         self.sockets.append(socket)
         socket.on("framereceived", lambda frame: self.received.append(json.loads(frame)))
         socket.on("framesent", lambda frame: self.sent.append(json.loads(frame)))
 
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
-
     def forgive_network_trouble(self) -> None:
-        """Drop the complaints that a server going away, or a refusal over HTTP, brings with it."""
-        self.complaints = [text for text in self.complaints if not text.startswith(NETWORK_TROUBLE)]
+        """Drop the complaints that a lost server or a refusal over HTTP causes."""
+        self.complaints[:] = [text for text in self.complaints if not text.startswith(NETWORK_TROUBLE)]
 
     def wait_until(self, condition: Callable[[], object], *, timeout: float = 10) -> None:
-        """Wait until something holds of what was sent and received, which comes only while Playwright runs."""
+        """Wait until a condition on what was sent and received holds; messages arrive only while Playwright runs."""
 
         def probe() -> object:
             self.page.wait_for_timeout(20)
@@ -67,7 +62,7 @@ class Tab:
 
     @property
     def connection_id(self) -> str:
-        """What the server called its last connection."""
+        """The id of its last connection."""
         hellos = [message["data"] for message in self.received if message["type"] == "hello"]
         return str(hellos[-1]["connection_id"])
 
@@ -111,7 +106,7 @@ class Tab:
 
     @property
     def messages(self) -> Locator:
-        """What everybody has."""
+        """The messages that were sent."""
         return self.log.locator(".message:not(.pending) .text")
 
     @property

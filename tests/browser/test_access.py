@@ -1,4 +1,4 @@
-"""Everybody can use the pages: with a keyboard, a phone, a screen reader, in light and in dark."""
+"""The pages are accessible: with a keyboard, a phone, a screen reader, in light and in dark mode."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_phone_shows_all_of_it(open_tab: OpenTab) -> None:
 
 
 def focus_next(tab: Tab, *, key: str = "Tab") -> str:
-    """Press Tab; gives the name of what has the focus then."""
+    """Press Tab; returns the name of the element that then has the focus."""
     tab.page.keyboard.press(key)
     name: str = tab.page.evaluate(
         "document.activeElement.ariaLabel ?? document.activeElement.labels?.[0]?.textContent "
@@ -71,7 +71,7 @@ def focus_next(tab: Tab, *, key: str = "Tab") -> str:
     return name
 
 
-def test_the_focus_goes_through_the_page_in_the_order_of_reading(open_tab: OpenTab) -> None:
+def test_tab_moves_the_focus_in_reading_order(open_tab: OpenTab) -> None:
     ada = open_tab("Ada", **DESKTOP)
     ada.page.evaluate("document.activeElement.blur()")
     ada.page.get_by_role("heading", name="Chat").click()
@@ -82,8 +82,8 @@ def test_the_focus_goes_through_the_page_in_the_order_of_reading(open_tab: OpenT
     ]
 
 
-def test_what_is_spoken_is_what_matters(open_tab: OpenTab) -> None:
-    """The log speaks messages; who comes and goes, and one's own words before they are sent, are there to be found."""
+def test_a_screen_reader_speaks_messages_only(open_tab: OpenTab) -> None:
+    """Who comes and goes, and unsent messages, are in the log too, but are not announced."""
     ada = open_tab("Ada")
     grace = open_tab("Grace")
     grace.say("Hello")
@@ -96,7 +96,7 @@ def test_what_is_spoken_is_what_matters(open_tab: OpenTab) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe-core finds wrong with a page."""
+    """The faults axe-core finds in a page."""
     page.evaluate(AXE_SCRIPT)
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
     return [f"{fault['id']}: {node['html'][:120]}" for fault in found for node in fault["nodes"]]
@@ -132,7 +132,7 @@ def test_axe_finds_nothing_in_the_chat(open_tab: OpenTab, device: dict[str, Any]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_page_of_the_operator(
+def test_axe_finds_nothing_in_the_operators_page(
     browser: Browser, chat_server: Server, open_tab: OpenTab, scheme: str
 ) -> None:
     open_tab("Ada")

@@ -1,4 +1,4 @@
-"""What people do in the chat, in as many tabs as there are people."""
+"""What people do in the chat, each in a tab."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from tests.browser.conftest import OPERATOR_KEY, OpenTab
 
 if TYPE_CHECKING:
     from tests.harness.server import Server
-
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 def announce(server: Server, text: str) -> httpx.Response:
@@ -51,14 +49,14 @@ def test_what_is_said_in_a_room_stays_there(open_tab: OpenTab) -> None:
     grace.room("lobby").click()
     grace.say("For everybody")
     expect(linus.messages).to_have_text(["For everybody"])
-    # What was said before that has had its time to come, and what comes must not depend on the page's discretion.
+    # Anything sent earlier would be here by now; it must not even reach the page.
     assert "For everybody" in str(linus.received)
     assert "Only for this room" not in str(linus.received)
     expect(grace.messages).to_have_text(["For everybody"])
     expect(ada.room("lobby")).to_have_accessible_name("lobby 3 here joined 1 unread")
 
 
-def test_a_room_that_was_left_is_silent_and_vanishes_when_empty(open_tab: OpenTab, chat_server: Server) -> None:
+def test_a_room_that_was_left_sends_nothing_and_disappears_when_empty(open_tab: OpenTab, chat_server: Server) -> None:
     ada, grace = open_tab("Ada"), open_tab("Grace")
     for tab in (ada, grace):
         tab.open_room("engines")
@@ -117,7 +115,7 @@ def test_a_reload_keeps_name_and_rooms(open_tab: OpenTab) -> None:
     expect(ada.people).to_have_text(["Ada"])
 
 
-def test_who_logs_out_is_gone_and_can_come_back(open_tab: OpenTab) -> None:
+def test_a_user_who_logs_out_is_offline_and_can_log_in_again(open_tab: OpenTab) -> None:
     ada, grace = open_tab("Ada"), open_tab("Grace")
     grace.page.get_by_role("button", name="Log out").click()
     expect(grace.page.get_by_label("Your name")).to_be_focused()
@@ -128,7 +126,7 @@ def test_who_logs_out_is_gone_and_can_come_back(open_tab: OpenTab) -> None:
 
 
 @pytest.mark.parametrize(("name", "says"), [("ADA", "taken"), ("<b>", "letters, digits"), ("…", "letters, digits")])
-def test_a_name_that_cannot_be_had_is_explained(open_tab: OpenTab, name: str, says: str) -> None:
+def test_a_refused_name_is_explained(open_tab: OpenTab, name: str, says: str) -> None:
     open_tab("Ada")
     other = open_tab()
     other.log_in(name)

@@ -1,4 +1,4 @@
-"""What happens to a tab when its connection, its token or its login ends: it comes back, or says why it does not."""
+"""When the connection, the token or the login ends, a tab reconnects or says why it does not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_operator(server: Server, action: str, name: str) -> dict[str, Any]:
 
 
 def another_tab_of(tab: Tab, open_tab: OpenTab) -> Tab:
-    """A tab of the same login, as a browser makes one where a tab is duplicated."""
+    """A tab with the same login, as when a tab is duplicated."""
     stored = tab.page.evaluate("Object.entries(sessionStorage)")
     other = open_tab()
     other.page.evaluate("entries => entries.forEach((entry) => sessionStorage.setItem(...entry))", stored)
@@ -44,7 +44,7 @@ def another_tab_of(tab: Tab, open_tab: OpenTab) -> Tab:
 
 
 @pytest.mark.parametrize("chat_environment", [SAME_SECRET])
-def test_tabs_come_back_after_a_restart_of_the_server(
+def test_tabs_reconnect_after_a_restart_of_the_server(
     open_tab: OpenTab, chat_server: Server, chat_environment: dict[str, str]
 ) -> None:
     ada, grace = open_tab("Ada"), open_tab("Grace")
@@ -79,19 +79,19 @@ def test_tabs_come_back_after_a_restart_of_the_server(
 
 
 def sooner(tab: Tab) -> str | None:
-    """Let the time pass that the page waits before it tries again. Gives the state that it shows."""
+    """Skip the time that the page waits before it tries again; returns the state that it shows."""
     if tab.state.text_content() == "Reconnecting…":
         tab.page.clock.fast_forward(20_000)
     return tab.state.text_content()
 
 
 @pytest.mark.parametrize("chat_environment", [{}])
-def test_a_login_that_the_server_forgot_leads_to_the_login(open_tab: OpenTab, chat_server: Server) -> None:
+def test_an_unknown_login_leads_to_the_login_form(open_tab: OpenTab, chat_server: Server) -> None:
     ada = open_tab("Ada")
     ada.page.clock.install()
     chat_server.stop()
     expect(ada.try_now).to_be_visible()
-    # From here on no time passes on the page: it does not come back unless it is told to.
+    # From here on no time passes on the page: it reconnects only on a click.
     ada.page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     with serve_chat({}, port=chat_server.port):  # whose secret is another one
         ada.try_now.click()
@@ -116,14 +116,14 @@ def test_a_token_is_refreshed_over_the_same_socket(open_tab: OpenTab) -> None:
 @pytest.mark.parametrize(
     "chat_environment", [{"CHAT_OPERATOR_KEY": OPERATOR_KEY, "CHAT_TOKEN_SECONDS": "1.5", "CHAT_LOGIN_SECONDS": "2"}]
 )
-def test_an_expired_login_leads_to_the_login(open_tab: OpenTab) -> None:
+def test_an_expired_login_leads_to_the_login_form(open_tab: OpenTab) -> None:
     ada = open_tab("Ada")
     expect(ada.notice).to_contain_text("login has expired")
     expect(ada.page.get_by_label("Your name")).to_be_focused()
     ada.forgive_network_trouble()
 
 
-def test_a_revoked_user_lands_on_the_login(open_tab: OpenTab, chat_server: Server) -> None:
+def test_a_revoked_login_leads_to_the_login_form(open_tab: OpenTab, chat_server: Server) -> None:
     ada, grace = open_tab("Ada"), open_tab("Grace")
     other = another_tab_of(ada, open_tab)
     assert as_operator(chat_server, "revoke", "Ada") == {"closed": 2}
@@ -138,7 +138,7 @@ def test_a_revoked_user_lands_on_the_login(open_tab: OpenTab, chat_server: Serve
     expect(grace.people).to_have_text(["Ada", "Grace"])
 
 
-def test_a_disconnected_user_stays_away_and_may_come_back(open_tab: OpenTab, chat_server: Server) -> None:
+def test_a_disconnected_user_reconnects_only_on_a_click(open_tab: OpenTab, chat_server: Server) -> None:
     ada = open_tab("Ada")
     assert as_operator(chat_server, "disconnect", "Ada") == {"closed": 1}
     expect(ada.state).to_have_text("Disconnected")
@@ -166,12 +166,12 @@ def test_the_sixth_tab_evicts_the_first_which_says_why(open_tab: OpenTab) -> Non
 
 
 @pytest.mark.parametrize("chat_environment", [BRISK_HEARTBEAT])
-def test_a_network_that_is_cut_and_comes_back(open_tab: OpenTab) -> None:
+def test_a_tab_reconnects_after_a_network_outage(open_tab: OpenTab) -> None:
     ada, grace = open_tab("Ada"), open_tab("Grace")
     ada.say("Before")
     expect(grace.messages).to_have_text(["Before"])
     grace.page.clock.install()
-    # Chromium then holds back what goes over open WebSockets, in both directions, and closes none.
+    # Chromium then delays what goes over open WebSockets, in both directions, and closes none.
     grace.page.context.set_offline(True)
     expect(grace.state).to_have_text("Reconnecting…")
     expect(ada.log).to_contain_text("Grace left")
@@ -179,7 +179,7 @@ def test_a_network_that_is_cut_and_comes_back(open_tab: OpenTab) -> None:
     ada.say("Is she gone?")
     grace.say("I am in a tunnel")
     expect(grace.unsent).to_have_text(["I am in a tunnel"])
-    grace.page.context.set_offline(False)  # which the browser tells the page: it does not wait for its timer
+    grace.page.context.set_offline(False)  # the browser tells the page, which then does not wait for its timer
     expect(grace.state).to_have_text("Connected")
     expect(ada.messages).to_have_text(["Before", "Is she gone?", "I am in a tunnel"])
     expect(grace.log).to_contain_text(MISSED)
@@ -189,11 +189,11 @@ def test_a_network_that_is_cut_and_comes_back(open_tab: OpenTab) -> None:
 
 
 @pytest.mark.parametrize("chat_environment", [BRISK_HEARTBEAT])
-def test_a_tab_that_was_frozen_comes_back_when_it_is_shown(open_tab: OpenTab) -> None:
+def test_a_tab_that_was_frozen_reconnects(open_tab: OpenTab) -> None:
     ada, grace = open_tab("Ada"), open_tab("Grace")
     session = grace.page.context.new_cdp_session(grace.page)
     session.send("Debugger.enable")
-    session.send("Debugger.pause")  # at the next ping: from then on nothing in it runs, as on a phone in a pocket
+    session.send("Debugger.pause")  # from the next ping on, no script runs, as on a phone in a pocket
     expect(ada.log).to_contain_text("Grace left")
     session.send("Debugger.resume")
     session.send("Debugger.disable")
@@ -211,7 +211,7 @@ def test_a_hidden_tab_counts_what_is_unread_until_it_is_shown(open_tab: OpenTab)
     expect(grace.messages).to_have_text(["Psst"])
     expect(grace.page).to_have_title("(1) lobby · Chat")
     expect(grace.room("lobby")).to_have_accessible_name("lobby 2 here joined 1 unread")
-    grace.say("What?")  # one's own words are read
+    grace.say("What?")  # one's own messages are not unread
     expect(grace.messages).to_have_text(["Psst", "What?"])
     expect(grace.page).to_have_title("(1) lobby · Chat")
     show(grace, "visible")
@@ -220,7 +220,7 @@ def test_a_hidden_tab_counts_what_is_unread_until_it_is_shown(open_tab: OpenTab)
 
 
 def show(tab: Tab, state: str) -> None:
-    """As Chromium does it for a tab in the background, which it has none of without a window."""
+    """Do what Chromium does with a tab in the background, of which there is none without a window."""
     tab.page.evaluate(
         """(state) => {
             Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
@@ -234,7 +234,7 @@ def show(tab: Tab, state: str) -> None:
 @pytest.mark.parametrize("chat_environment", [BRISK_HEARTBEAT])
 def test_pings_are_answered(open_tab: OpenTab) -> None:
     ada = open_tab("Ada")
-    # Twice as many as fit into the timeout, after which a silent peer would have been closed.
+    # Twice as many as fit into the timeout, after which a silent peer is closed.
     ada.wait_until(lambda: len(ada.sent_of("pong")) >= 7)
     assert [socket.is_closed() for socket in ada.sockets] == [False]
 

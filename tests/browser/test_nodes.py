@@ -1,4 +1,4 @@
-"""The chat with two workers and a Redis: people on different workers notice nothing of it."""
+"""The chat with two workers and a Redis: it works the same for people on different workers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.chat_server import reusable_port, serve_chat
+from tests.browser.chat_server import serve_chat
 from tests.browser.conftest import OPERATOR_KEY, OpenTab
+from tests.harness.ports import reusable_port
 from tests.harness.redis import RedisProcess, run_redis
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def node_of(tab: Tab) -> str:
 
 
 def on_two_workers(open_tab: OpenTab) -> tuple[Tab, Tab]:
-    """Ada and Grace, each on another worker. Which one takes a connection is left to the kernel."""
+    """Ada and Grace on different workers. The kernel decides which worker accepts a connection."""
     ada, grace = open_tab("Ada"), open_tab("Grace")
     for _ in range(40):
         if node_of(ada) != node_of(grace):
@@ -92,7 +93,7 @@ def test_the_operator_reaches_every_worker(open_tab: OpenTab, operator: Operator
         stored = tab.page.evaluate("Object.entries(sessionStorage)")
         operator.revoke(name)
         expect(tab.notice).to_contain_text("operator ended your login")
-        # The old login is refused on whichever worker.
+        # The old login is refused on every worker.
         tab.page.evaluate("entries => entries.forEach((entry) => sessionStorage.setItem(...entry))", stored)
         for _ in range(3):
             tab.page.reload()
@@ -101,7 +102,7 @@ def test_the_operator_reaches_every_worker(open_tab: OpenTab, operator: Operator
         tab.forgive_network_trouble()
 
 
-def test_a_gap_is_told_when_redis_was_away(open_tab: OpenTab, redis: RedisProcess) -> None:
+def test_a_gap_is_shown_after_redis_was_away(open_tab: OpenTab, redis: RedisProcess) -> None:
     ada, grace = on_two_workers(open_tab)
     redis.kill()
     redis.start()

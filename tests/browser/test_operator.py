@@ -1,4 +1,4 @@
-"""The operator's page: it sees who is online, and what it does reaches them."""
+"""The operator's page: it shows who is online, and its actions reach them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.browser.operator_page import OperatorPage
 
 
-def test_it_sees_who_comes_and_goes(operator: OperatorPage, open_tab: OpenTab) -> None:
+def test_it_shows_who_is_online(operator: OperatorPage, open_tab: OpenTab) -> None:
     expect(operator.page.get_by_text("Nobody is online.")).to_be_visible()
     ada, grace = open_tab("Ada"), open_tab("Grace")
     grace.open_room("engines")
@@ -25,7 +25,7 @@ def test_it_sees_who_comes_and_goes(operator: OperatorPage, open_tab: OpenTab) -
     expect(operator.people).to_have_text(["Grace"])
 
 
-def test_what_it_announces_is_in_every_room(operator: OperatorPage, open_tab: OpenTab) -> None:
+def test_an_announcement_is_shown_in_every_room(operator: OperatorPage, open_tab: OpenTab) -> None:
     ada, grace = open_tab("Ada"), open_tab("Grace")
     grace.open_room("engines")
     grace.expect_in_room("engines")
@@ -44,7 +44,7 @@ def test_it_disconnects_a_user(operator: OperatorPage, open_tab: OpenTab) -> Non
     expect(operator.people).to_have_text(["Grace"])
 
 
-def test_it_revokes_a_login_after_asking(operator: OperatorPage, open_tab: OpenTab) -> None:
+def test_it_revokes_a_login_after_confirmation(operator: OperatorPage, open_tab: OpenTab) -> None:
     ada = open_tab("Ada")
     operator.page.get_by_role("button", name="Revoke login Ada").click()
     operator.page.keyboard.press("Escape")

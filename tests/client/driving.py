@@ -15,11 +15,17 @@ from tests.harness.polling import poll
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CallError", "NodeClient", "node_client"]
+__all__ = ["CallError", "NodeClient", "node_client", "read_lines"]
 
 DRIVER = Path(__file__).parent / "scripts" / "driver.mjs"
 
 EXIT_SECONDS = 10
+
+
+def read_lines(output: IO[str]) -> list[Any]:
+    """The JSON values of all complete lines so far."""
+    output.seek(0)
+    return [json.loads(line) for line in output.read().splitlines(keepends=True) if line.endswith("\n")]
 
 
 class CallError(Exception):
@@ -39,9 +45,8 @@ class NodeClient:
         self._calls = 0
 
     def lines(self) -> list[Any]:
-        """All it has told so far."""
-        self._output.seek(0)
-        return [json.loads(line) for line in self._output.read().splitlines(keepends=True) if line.endswith("\n")]
+        """What it has printed so far."""
+        return read_lines(self._output)
 
     def events(self, name: str) -> list[Any]:
         return [line for line in self.lines() if line.get("event") == name]
@@ -60,7 +65,7 @@ class NodeClient:
         return found[count - 1]
 
     def start(self, call: str, *args: object) -> int:
-        """Call without waiting; `result` takes the number."""
+        """Call without waiting; returns the number that `result` takes."""
         self._calls += 1
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"id": self._calls, "call": call, "args": args}) + "\n")
@@ -68,7 +73,7 @@ class NodeClient:
         return self._calls
 
     def result(self, number: int, *, timeout: float = 10) -> Any:
-        """What a call came to.
+        """The result of a call.
 
         Raises:
             CallError: it was rejected.
@@ -84,7 +89,7 @@ class NodeClient:
         return self.result(self.start(name, *args))
 
     def end(self) -> int:
-        """End its input: whatever the client leaves running keeps the process alive. Returns the exit status."""
+        """End its input; returns the exit status. Whatever the client left running would keep the process alive."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         return self._process.wait(EXIT_SECONDS)
@@ -92,7 +97,7 @@ class NodeClient:
 
 @contextmanager
 def node_client(url: str, *, tokens: list[str | None] | None = None, **options: Any) -> Iterator[NodeClient]:
-    """A client of `url` until the block ends; `tokens` are given in turn, the last one for good."""
+    """A client of `url` until the block ends; it gets the `tokens` in turn, and the last one from then on."""
     arguments = json.dumps({"url": url, "tokens": tokens or ["ann"], **options})
     with TemporaryFile("w+") as output:
         process = subprocess.Popen(

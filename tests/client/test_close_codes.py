@@ -1,4 +1,4 @@
-"""One table of close codes, in two languages."""
+"""The client's table of close codes is the server's."""
 
 from __future__ import annotations
 

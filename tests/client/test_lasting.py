@@ -1,4 +1,4 @@
-"""The client in Node, a `MessageRouter` and real JWTs: staying connected, and being asked back."""
+"""The client in Node, a `MessageRouter` and real JWTs: staying connected, and requests of the server."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ def test_it_outlives_its_token_on_the_same_connection(server: Server) -> None:
         assert [change["state"] for change in client.events("statechange")] == ["open"]
 
 
-def test_the_token_of_another_user_is_no_refresh(server: Server) -> None:
+def test_the_token_of_another_user_makes_a_new_connection(server: Server) -> None:
     with node_client(server.ws(), tokens=[token_of("ann", lifetime=1), token_of("bob")]) as client:
         client.wait_for("resumed", code=4401)
         assert client.call("request", "who")["user"] == "bob"
 
 
-# Questions
+# Requests of the server
 
 
 @pytest.mark.parametrize("ask", ["ask", "ask.aside"])
-def test_a_handler_asks_its_own_client(client: NodeClient, ask: str) -> None:
+def test_a_handler_sends_a_request_to_its_own_client(client: NodeClient, ask: str) -> None:
     assert client.call("request", ask, {"type": "sum", "data": {"a": 2, "b": 3}}) == {"reply": {"sum": 5}}
     for question, code in [("deny", "forbidden"), ("nobody.knows", "unknown_type")]:
         with pytest.raises(CallError) as failure:
@@ -77,7 +77,7 @@ def test_a_handler_asks_its_own_client(client: NodeClient, ask: str) -> None:
 
 
 @pytest.mark.parametrize("ask", ["ask", "ask.aside"])
-def test_a_reply_that_comes_late_is_dropped(client: NodeClient, ask: str) -> None:
+def test_a_late_reply_is_dropped(client: NodeClient, ask: str) -> None:
     with pytest.raises(CallError, match=r"no_reply: no reply to 'dawdle' within 0\.05 s"):
         client.call("request", ask, {"type": "dawdle", "data": {"ms": 200}, "timeout": 0.05})
     # The reply to this one is behind it.
@@ -85,13 +85,13 @@ def test_a_reply_that_comes_late_is_dropped(client: NodeClient, ask: str) -> Non
     assert client.events("failure") == []
 
 
-def test_several_handlers_ask_at_once(client: NodeClient) -> None:
+def test_several_handlers_may_wait_at_once(client: NodeClient) -> None:
     questions: list[dict[str, Any]] = [{"type": "dawdle", "data": {"ms": ms}} for ms in (90, 60, 30)]
     calls = [client.start("request", "ask.aside", question) for question in questions]
     assert [client.result(call) for call in calls] == [{"reply": question["data"]} for question in questions]
 
 
-def test_a_route_asks_a_client_of_a_router(server: Server, client: NodeClient) -> None:
+def test_a_route_sends_a_request_to_a_client_of_a_router(server: Server, client: NodeClient) -> None:
     connection_id = client.call("request", "who")["connection_id"]
 
     def ask(question: str, **data: object) -> object:

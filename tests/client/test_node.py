@@ -1,4 +1,4 @@
-"""The client's own tests, in Node: fake time, fake sockets, thousands of seconds in one; and the wire vectors."""
+"""The client's own tests, in Node, with fake time and fake sockets; and the wire vectors."""
 
 from __future__ import annotations
 

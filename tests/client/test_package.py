@@ -1,4 +1,4 @@
-"""What is published: small, complete, and nothing else."""
+"""The npm package: small, complete, and nothing else in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PUBLISHED = {"LICENSE", "README.md", "package.json", "wshub.d.ts", "wshub.js"}
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """The npm folder and what it copies, away from the checkout, which stays clean."""
+    """A copy of the npm folder and of what it packs, so that the checkout stays clean."""
     shutil.copytree(ROOT / "js", tmp_path / "js", ignore=shutil.ignore_patterns("wshub.*", "LICENSE"))
     shutil.copytree(STATIC, tmp_path / "quart_wshub" / "static")
     shutil.copy(ROOT / "LICENSE", tmp_path)

@@ -1,4 +1,4 @@
-"""Two hundred clients through the restart of their server."""
+"""Two hundred clients reconnect after a restart of their server."""
 
 from __future__ import annotations
 
@@ -11,38 +11,35 @@ from typing import IO, Any
 
 import pytest
 
-from tests.client.serving import reusable_port, serve
+from tests.client.driving import read_lines
+from tests.client.serving import serve
 from tests.harness.http import get
 from tests.harness.node import NODE, node_environment
 from tests.harness.polling import poll
+from tests.harness.ports import reusable_port
 
 FLEET = Path(__file__).parent / "scripts" / "fleet.mjs"
 
 CLIENTS = 200
 NOTES = 20
-"""What each has to say while nobody listens; well within the queue's 100."""
+"""Messages each client sends during the restart; well within the queue's 100."""
 
 LONGEST_DELAY = 4.0
 RESTART_JITTER = 2.0
 HANDSHAKES = 3.0
-"""Seconds that two hundred of them may take on a busy machine, subscriptions included."""
+"""Seconds that all handshakes may take on a busy machine, subscriptions included."""
 
 WINDOW = 0.2
 LARGEST_SHARE = 0.25
-"""Of all clients in one window. Even spreading over the jitter would be a tenth."""
+"""Of all clients, in one window. If they spread evenly over the jitter it is a tenth."""
 
 LARGEST_SHARE_OF_RETRIES = 0.4
-"""Those who came too early spread over their second delay, of at most a second: even spreading would be a fifth."""
-
-
-def read(output: IO[str]) -> list[Any]:
-    output.seek(0)
-    return [json.loads(line) for line in output.read().splitlines(keepends=True) if line.endswith("\n")]
+"""The same for clients that came too early: their second delay is at most a second, so evenly it is a fifth."""
 
 
 def wait_for(output: IO[str], event: str, timeout: float) -> list[Any]:
     return poll(
-        lambda: read(output),
+        lambda: read_lines(output),
         until=lambda lines: any(line.get("event") == event for line in lines),
         timeout=timeout,
         what=event,
@@ -56,7 +53,7 @@ def largest_share(moments: list[float]) -> float:
 
 
 @pytest.mark.wall_time
-def test_all_come_back_spread_out_with_their_topics_and_nothing_lost() -> None:
+def test_all_reconnect_spread_out_with_their_topics_and_nothing_lost() -> None:
     port = reusable_port()
     arguments = {
         "url": f"ws://127.0.0.1:{port}/ws",
@@ -82,7 +79,7 @@ def test_all_come_back_spread_out_with_their_topics_and_nothing_lost() -> None:
     lives = [line for line in lines if line.get("event") == "life"]
     assert len(lives) == CLIENTS
 
-    # Back within the bound of the backoff
+    # Reconnected within the bound of the backoff
     assert {life["outages"][0]["code"] for life in lives} == {1012}
     for life in lives:
         *_, last = life["outages"]
@@ -96,7 +93,7 @@ def test_all_come_back_spread_out_with_their_topics_and_nothing_lost() -> None:
     assert largest_share([life["tries"][-1] / 1000 for life in lives]) <= LARGEST_SHARE_OF_RETRIES
     assert max(delays) - min(delays) >= RESTART_JITTER / 2
 
-    # With their topics, and with nothing lost or doubled
+    # With their topics, and with nothing lost or duplicated
     assert [life["topics"] for life in lives] == [[f"topic{life['number'] % 10}"] for life in lives]
     assert [life["heard"] for life in lives] == [1] * CLIENTS
     assert sum(life["refused"] for life in lives) == 0

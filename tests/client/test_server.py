@@ -9,10 +9,11 @@ import pytest
 
 from quart_wshub import CloseCode
 from tests.client.driving import CallError, NodeClient, node_client
-from tests.client.serving import reusable_port, serve
+from tests.client.serving import serve
 from tests.harness.footprint import leaves_nothing_behind
 from tests.harness.http import get
 from tests.harness.polling import poll
+from tests.harness.ports import reusable_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def test_requests_are_replied_to(client: NodeClient) -> None:
         client.call("request", "be.silent", {}, {"timeout": 100})
 
 
-def test_publications_reach_the_subscriber_of_their_topic(client: NodeClient) -> None:
+def test_publications_reach_the_subscribers_of_their_topic(client: NodeClient) -> None:
     assert client.call("subscribe", "a") == {"topic": "a"}
     client.call("request", "publish", {"topic": "b", "n": 1})
     client.call("request", "publish", {"topic": "a", "n": 2})
@@ -70,37 +71,22 @@ def test_a_topic_that_is_forbidden_is_refused(client: NodeClient) -> None:
     assert client.call("topics") == []
 
 
-@pytest.mark.parametrize(
-    ("asked", "answer"),
-    [
-        (
-            {"type": "sum", "data": {"a": 2, "b": 3}},
-            {"type": "sum.reply", "data": {"sum": 5}, "request_id": "asked"},
-        ),
-        (
-            {"type": "deny", "data": {}},
-            {
-                "type": "error",
-                "data": {"code": "forbidden", "message": "not for you", "details": []},
-                "request_id": "asked",
-            },
-        ),
-        (
-            {"type": "nothing", "data": {}},
-            {
-                "type": "error",
-                "data": {"code": "unknown_type", "message": "this client does not answer nothing", "details": []},
-                "request_id": "asked",
-            },
-        ),
-    ],
-)
-def test_requests_of_the_server_are_answered(server: Server, asked: object, answer: object) -> None:
+def test_requests_of_the_server_are_answered(server: Server) -> None:
+    def error(code: str, message: str) -> tuple[str, dict[str, Any]]:
+        return "error", {"code": code, "message": message, "details": []}
+
     with node_client(server.ws()) as client:
-        assert client.call("request", "be.asked", asked) == answer
+        for asked, (answer, data) in {
+            "sum": ("sum.reply", {"sum": 5}),
+            "deny": error("forbidden", "not for you"),
+            "nothing": error("unknown_type", "this client does not answer nothing"),
+        }.items():
+            request = {"type": asked, "data": {"a": 2, "b": 3}}
+            expected = {"type": answer, "data": data, "request_id": "asked"}
+            assert client.call("request", "be.asked", request) == expected
 
 
-def test_it_answers_pings_for_longer_than_the_server_would_wait(server: Server, client: NodeClient) -> None:
+def test_it_answers_pings_for_longer_than_the_timeout(server: Server, client: NodeClient) -> None:
     client.wait_for("statechange", state="open")
     with pytest.raises(CallError, match="timeout"):
         client.call("request", "be.silent", {}, {"timeout": 1200})
@@ -110,7 +96,7 @@ def test_it_answers_pings_for_longer_than_the_server_would_wait(server: Server, 
 
 
 @pytest.mark.parametrize("code", [code for code in CloseCode if code is not CloseCode.UNAUTHORIZED])
-def test_the_close_code_decides(server: Server, code: CloseCode) -> None:
+def test_the_close_code_decides_whether_it_reconnects(server: Server, code: CloseCode) -> None:
     with node_client(server.ws(), backoff={"max": 50, "restart": 50}) as client:
         client.wait_for("statechange", state="open")
         client.start("send", "be.closed", {"code": int(code)})
@@ -137,7 +123,7 @@ def test_a_refused_token_is_replaced_once(server: Server, socket_options: dict[s
         assert client.end() == 0
 
 
-def test_a_token_that_expires_brings_a_new_one(server: Server) -> None:
+def test_an_expired_token_is_replaced(server: Server) -> None:
     with node_client(server.ws(), tokens=["brief", "ann"]) as client:
         client.wait_for("statechange", state="open")
         client.wait_for("resumed", code=4401)
@@ -153,20 +139,20 @@ def test_the_token_is_refreshed_over_the_same_connection(server: Server, client:
     assert [change["state"] for change in client.events("statechange")] == ["open"]
 
 
-def test_nobody_logged_in_ends_it_without_a_socket(server: Server) -> None:
+def test_without_a_login_it_closes_without_connecting(server: Server) -> None:
     with node_client(server.ws(), tokens=[None]) as client:
         assert client.wait_for("statechange", state="closed")["reason"] == "logged_out"
         assert client.end() == 0
 
 
-def test_close_says_goodbye_and_leaves_nothing_running(server: Server, client: NodeClient) -> None:
+def test_close_leaves_nothing_running(server: Server, client: NodeClient) -> None:
     client.wait_for("statechange", state="open")
     client.call("subscribe", "a")
     client.call("close", 4000, "bye")
     assert client.end() == 0
 
 
-def test_the_server_goes_and_comes_back() -> None:
+def test_it_reconnects_after_a_restart_of_the_server() -> None:
     port = reusable_port()
     url = f"ws://127.0.0.1:{port}/ws"
     backoff = {"max": 200, "restart": 200}
@@ -185,8 +171,7 @@ def test_the_server_goes_and_comes_back() -> None:
             client.call("close")
 
 
-def test_a_browser_may_ask_for_the_client_s_size_alone(server: Server) -> None:
-    """What Quart's own test client cannot show: that HEAD has no content."""
+def test_a_head_request_for_the_client_has_its_size_and_no_content(server: Server) -> None:
     connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.request("HEAD", "/ws/client.js")
     response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""`wshub.d.ts`: an app that is right compiles, one that is wrong does not, and nothing is missing or made up."""
+"""`wshub.d.ts`: correct code compiles, each misuse does not, and the types name exactly what the class has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ console.log(JSON.stringify(names.filter((name) => name !== "constructor").sort()
 
 
 def compile_typescript(npm_modules: Path, *files: str) -> list[str]:
-    """What the compiler says, line by line."""
+    """The lines that the compiler prints."""
     done = run_node(npm_modules / "typescript" / "bin" / "tsc", *STRICT, *files, cwd=TYPES)
     return done.stdout.splitlines()
 
@@ -44,7 +44,7 @@ def test_each_misuse_is_an_error(npm_modules: Path) -> None:
     assert {int(number) for number in re.findall(r"^misuse\.ts\((\d+),", "\n".join(errors), re.MULTILINE)} == wrong
 
 
-def test_the_types_name_what_the_class_has() -> None:
+def test_the_types_name_exactly_what_the_class_has() -> None:
     done = run_node("--input-type=module", "--eval", MEMBERS, cwd=ROOT)
     body = DECLARATIONS.read_text().partition("export class WSHubClient")[2]
     declared = set(re.findall(r"^  (?:readonly )?(\w+)(?=[<(:])", body, re.MULTILINE)) - {"constructor"}

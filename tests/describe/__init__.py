@@ -1,1 +1,1 @@
-"""The descriptions of an app, checked by what others made: AsyncAPI's own schema, and the TypeScript compiler."""
+"""Descriptions of an app, checked with AsyncAPI's own schema and the TypeScript compiler."""

@@ -1,4 +1,4 @@
-"""An app to describe: a chat, whose models show most of what models can be."""
+"""An app to describe: a chat, whose models use most of what pydantic offers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Picture(BaseModel):
 
 
 class Thread(BaseModel):
-    """Itself again."""
+    """A recursive model."""
 
     answers: list[Thread] = []
 
@@ -115,5 +115,5 @@ messages.sends("raw", Tags)
 
 
 def make_messages() -> MessageRouter:
-    """The same, made by a call."""
+    """A function that makes a router."""
     return messages

@@ -1,4 +1,4 @@
-"""Fields that are hard to write in TypeScript, with what may be assigned to each, and what may not."""
+"""Fields that are hard to write in TypeScript, with values that may be assigned to each and values that may not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI document against the specification's own schema, and against the messages it describes."""
+"""The AsyncAPI document against the specification's schema, and against the messages it describes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.describe.routers import router_of
 from tests.describe.variety import ROUNDS, make_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Document = dict[str, Any]
@@ -64,17 +64,17 @@ def test_the_document_is_valid(specification: Draft7Validator, router: MessageRo
         resolve(document, reference)
 
 
-BREAKAGES = {
+BREAKAGES: dict[str, Callable[[Document], object]] = {
     "no version": lambda document: document["info"].pop("version"),
     "another specification": lambda document: document.update(asyncapi="2.6.0"),
     "no action": lambda document: document["operations"]["client.chat.send"].pop("action"),
     "an unknown action": lambda document: document["operations"]["client.chat.send"].update(action="publish"),
-    "a key that is none": lambda document: document["channels"]["ws"].update(adress="/ws"),
-    "a correlation id nowhere": lambda document: document["components"]["correlationIds"]["requestId"].update(
+    "an unknown key": lambda document: document["channels"]["ws"].update(adress="/ws"),
+    "an invalid correlation id": lambda document: document["components"]["correlationIds"]["requestId"].update(
         location="x"
     ),
     "an unknown scheme": lambda document: document["components"]["securitySchemes"]["query"].update(type="token"),
-    "a schema that is none": lambda document: document["components"]["schemas"]["ChatSend"].update(type="text"),
+    "an invalid schema": lambda document: document["components"]["schemas"]["ChatSend"].update(type="text"),
     "OpenAPI's discriminator": lambda document: document["components"]["schemas"]["ChatSend"].update(
         discriminator={"propertyName": "kind"}
     ),
@@ -82,14 +82,15 @@ BREAKAGES = {
 }
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES)
-def test_a_broken_document_is_not_valid(specification: Draft7Validator, document: Document, breakage: str) -> None:
-    BREAKAGES[breakage](document)
+def test_a_broken_document_is_not_valid(specification: Draft7Validator, document: Document) -> None:
+    for name, break_it in BREAKAGES.items():
+        broken = copy.deepcopy(document)
+        break_it(broken)
 
-    assert not specification.is_valid(document)
+        assert not specification.is_valid(broken), name
 
 
-# What the schemas let through
+# What the schemas accept
 
 
 def validator(document: Document, schema: Any) -> Draft7Validator:
@@ -152,18 +153,18 @@ WRONG: list[tuple[str, Document]] = [
 ]
 
 
-@pytest.mark.parametrize(("key", "envelope"), RIGHT)
-def test_a_message_that_is_right_is_valid(document: Document, key: str, envelope: Document) -> None:
-    assert [error.message for error in of_message(document, key).iter_errors(envelope)] == []
+def test_a_message_that_is_right_is_valid(document: Document) -> None:
+    for key, envelope in RIGHT:
+        assert [error.message for error in of_message(document, key).iter_errors(envelope)] == [], envelope
 
 
-@pytest.mark.parametrize(("key", "envelope"), WRONG)
-def test_a_message_that_is_wrong_is_not_valid(document: Document, key: str, envelope: Document) -> None:
-    assert not of_message(document, key).is_valid(envelope)
+def test_a_message_that_is_wrong_is_not_valid(document: Document) -> None:
+    for key, envelope in WRONG:
+        assert not of_message(document, key).is_valid(envelope), envelope
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
-def test_whatever_a_model_takes_and_gives_is_valid(specification: Draft7Validator, seed: int) -> None:
+def test_what_a_model_accepts_and_produces_is_valid(specification: Draft7Validator, seed: int) -> None:
     samples = make_samples(seed)
     document = asyncapi(router_of({sample.name: sample.model for sample in samples}))
 

@@ -1,4 +1,4 @@
-"""Generated types under the TypeScript compiler, which runs once over all of it."""
+"""Generated types under the TypeScript compiler, which runs once for all tests."""
 
 from __future__ import annotations
 
@@ -23,22 +23,15 @@ SAMPLES = Path(__file__).parent / "typescript"
 CLIENT = ROOT / "quart_wshub" / "static"
 
 OPTIONS = (
-    "--strict",
-    "--noEmit",
-    "--skipLibCheck",
-    "--target",
-    "es2022",
-    "--module",
-    "esnext",
-    "--moduleResolution",
-    "bundler",
+    *("--strict", "--noEmit", "--skipLibCheck", "--target", "es2022"),
+    *("--module", "esnext", "--moduleResolution", "bundler"),
 )
 
 _ERROR = re.compile(r"^(\S+\.ts)\((\d+),\d+\): error TS\d+: ", re.MULTILINE)
 
 
 class Compiled:
-    """What the compiler had to say, and about which lines."""
+    """The output of the compiler, and the lines it is about."""
 
     def __init__(self, folder: Path, output: str) -> None:
         self._folder = folder
@@ -55,11 +48,11 @@ class Compiled:
         return [lines[number - 1] for number in numbers]
 
     def lines_of(self, file: str) -> list[str]:
-        # By line feeds alone, as the compiler's own count would go wrong at what else ends a line in Python.
+        # Not `splitlines`, which splits at more characters than the compiler counts.
         return (self._folder / file).read_text().split("\n")
 
     def wrong_lines_of(self, file: str) -> list[str]:
-        """The lines that say they are wrong."""
+        """The lines marked as wrong."""
         return [line for line in self.lines_of(file) if line.endswith("// wrong")]
 
 
@@ -90,7 +83,7 @@ def empty_model(name: str) -> type[BaseModel]:
 
 
 def hard_names() -> list[str]:
-    """Names of models that no interface can have, or that the module needs for itself."""
+    """Names of models that no interface may have, or that the module itself uses."""
     return sorted({*RESERVED_NAME.pattern.split("|"), *OWN_NAMES, "a-b", "a.b", "a b", "1st", "Ä", "$x", "Record"})
 
 
@@ -123,7 +116,7 @@ def write_variety(folder: Path, seed: int) -> None:
     (folder / f"variety{seed}.ts").write_text("\n".join(lines))
 
 
-def test_an_app_that_uses_the_types_rightly_compiles(compiled: Compiled) -> None:
+def test_an_app_that_uses_the_types_correctly_compiles(compiled: Compiled) -> None:
     assert compiled.errors_of("sample.ts") == []
 
 
@@ -131,11 +124,11 @@ def test_every_misuse_is_an_error(compiled: Compiled) -> None:
     assert compiled.errors_of("misuse.ts") == compiled.wrong_lines_of("misuse.ts") != []
 
 
-def test_corner_cases_take_what_they_should_and_nothing_else(compiled: Compiled) -> None:
+def test_corner_cases_accept_exactly_the_right_values(compiled: Compiled) -> None:
     assert compiled.errors_of("corner_cases.ts") == compiled.wrong_lines_of("corner_cases.ts") != []
 
 
-def test_whatever_a_model_takes_and_gives_has_its_type(compiled: Compiled) -> None:
+def test_what_a_model_accepts_and_produces_has_its_type(compiled: Compiled) -> None:
     assert [compiled.errors_of(f"variety{seed}.ts") for seed in range(ROUNDS)] == [[] for _ in range(ROUNDS)]
 
 

@@ -1,4 +1,4 @@
-"""Models of every kind, each with data that it takes: the same ones for the same seed."""
+"""Random models of every kind, each with data it accepts; the same seed gives the same models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDS = 5
 MODELS, FIELDS, DEPTH = 12, 8, 3
 
 Kind = tuple[Any, Callable[[], Any]]
-"""A type, and what makes JSON values of it."""
+"""A type, and a function that makes JSON values of it."""
 
 
 class Word(Enum):
@@ -66,7 +66,7 @@ class Branch(BaseModel):
 
 @dataclass(frozen=True)
 class Sample:
-    """A model, what it takes, and what becomes of that when it is sent on."""
+    """A model, data it accepts, and that data as the model serialises it."""
 
     name: str
     model: type[BaseModel]
@@ -75,7 +75,7 @@ class Sample:
 
 
 def make_samples(seed: int) -> list[Sample]:
-    """Some models and their data."""
+    """Models and their data."""
     maker = _Maker(random.Random(seed))
     return [maker.sample(f"sample.{number}") for number in range(MODELS)]
 
@@ -88,7 +88,7 @@ class _Maker:
     def sample(self, name: str) -> Sample:
         model, make = self._model(DEPTH)
         received = make()
-        # As JSON, for that is how it comes.
+        # From JSON, as it is received.
         sent = model.model_validate_json(json.dumps(received)).model_dump_json(by_alias=True)
         return Sample(name, model, received, json.loads(sent))
 
@@ -174,5 +174,5 @@ class _Maker:
 
 
 def _jsonable_default(kind: Any, make: Callable[[], Any]) -> Any:
-    """A default of the right type, out of its JSON form."""
+    """A default of the right type, from its JSON form."""
     return TypeAdapter(kind).validate_json(json.dumps(make()))

@@ -1,1 +1,1 @@
-"""What the tests that need a real server share: the server as a subprocess, and clients this project did not write."""
+"""For tests on a real server: the server as a subprocess, and clients this project did not write."""

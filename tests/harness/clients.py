@@ -1,4 +1,4 @@
-"""The `websockets` client with this project's defaults, and what tests ask of it."""
+"""The `websockets` client with defaults for these tests, and helpers for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def connect(
     close_timeout: float = 5,
     **arguments: str,
 ) -> Iterator[ClientConnection]:
-    """Open a socket; unless `hello` is wanted, that first message is already read.
+    """Open a connection; unless `hello` is true, that first message is already read.
 
     Args:
         token: goes into the query; `None` leaves it out.
@@ -73,13 +73,13 @@ def envelope(kind: str, request_id: str | None = None, /, **data: object) -> str
 
 
 def subscribe(client: ClientConnection, topic: str) -> None:
-    """Subscribe through the chat handler, and wait for its word."""
+    """Subscribe through the chat handler, and wait for its acknowledgement."""
     client.send(envelope("subscribe", topic=topic))
     assert recv_json(client) == {"subscribed": True}
 
 
 def closed_with(client: ClientConnection, *, timeout: float = RECV_SECONDS) -> tuple[int, str]:
-    """Read until the server closes; the code and reason it sent, or `(1006, "")` where it sent none."""
+    """Read until the server closes; returns the code and reason it sent, or `(1006, "")` if it sent none."""
     try:
         while True:
             client.recv(timeout)

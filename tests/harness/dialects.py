@@ -1,4 +1,4 @@
-"""One async face for two clients, for the tests that run with both."""
+"""One async interface to two client libraries, for tests that run with both."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DialectClient(Protocol):
     async def receive(self) -> str | bytes: ...
 
     async def wait_closed(self) -> tuple[int, str]:
-        """Read until the server closes; the code and reason it sent."""
+        """Read until the server closes; returns the code and reason it sent."""
         ...
 
 
@@ -106,7 +106,7 @@ class _TrioWebsocket:
 
     @asynccontextmanager
     async def connect(self, url: str, subprotocols: Sequence[str] = ()) -> AsyncIterator[DialectClient]:
-        # Not `open_websocket_url`: it leaves the socket to the garbage collector where the server closes.
+        # Not `open_websocket_url`: if the server closes, it leaves the socket to the garbage collector.
         where = urlsplit(url)
         async with (
             await trio.open_tcp_stream(where.hostname or "", where.port or 80) as stream,

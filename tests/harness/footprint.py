@@ -1,4 +1,4 @@
-"""What a server holds, and the check that a test left nothing of itself behind."""
+"""What a server holds, and the check that a test leaked none of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from tests.harness.http import get
 from tests.harness.polling import poll
-from tests.harness.raw import RawClient
+from tests.harness.raw import raw_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ __all__ = ["Footprint", "footprint", "introspect", "leaves_nothing_behind"]
 
 @dataclass(frozen=True)
 class Footprint:
-    """What must not be more after a test than before it. The counts of a server without hub are 0."""
+    """What must not grow by a test. The hub's counts are 0 on a server without one."""
 
     connections: int
     users: int
@@ -30,33 +30,27 @@ class Footprint:
     descriptors: int
 
     def covers(self, other: Footprint) -> bool:
-        """Whether `other` holds no more than this one, of anything."""
+        """Whether `other` holds no more of anything than this one."""
         return all(getattr(other, field.name) <= getattr(self, field.name) for field in fields(self))
 
 
 def introspect(server: Server) -> dict[str, Any]:
-    """All that `/introspect` tells."""
+    """What `/introspect` answers."""
     answer: dict[str, Any] = get(server, "/introspect").json()
     return answer
 
 
 def footprint(server: Server) -> Footprint:
-    facts = introspect(server)
-    return Footprint(
-        connections=facts.get("connections", 0),
-        users=facts.get("users", 0),
-        topics=facts.get("topics", 0),
-        tasks=facts["tasks"],
-        descriptors=facts["descriptors"],
-    )
+    facts = {"connections": 0, "users": 0, "topics": 0, **introspect(server)}
+    return Footprint(*(facts[field.name] for field in fields(Footprint)))
 
 
 @contextmanager
 def leaves_nothing_behind(server: Server, *, timeout: float = 10) -> Iterator[None]:
-    """Check that after the block an empty hub, and no more tasks and descriptors than before, are left.
+    """Check that after the block the hub is empty, and that there are no more tasks and descriptors than before.
 
     Raises:
-        AssertionError: there still is after `timeout` seconds.
+        AssertionError: that is not so within `timeout` seconds.
     """
     if server not in _warm:
         _warm_up(server)
@@ -70,16 +64,13 @@ _warm: WeakSet[Server] = WeakSet()
 
 def _warm_up(server: Server) -> None:
     """Connect once: the first connection of a process starts what all of them share."""
-    client = RawClient(server)
-    try:
+    with raw_client(server) as client:
         assert client.open("/echo", {"Sec-WebSocket-Protocol": "bearer, warm-up"}) == 101
-    finally:
-        client.close()
     _warm.add(server)
 
 
 def _at_rest(server: Server) -> Footprint:
-    """A footprint three times the same: the one request's end may be part of what the next one sees."""
+    """A footprint seen three times in a row, because a request may still see the end of the one before."""
     seen: list[Footprint] = []
 
     def steady(now: Footprint) -> bool:

@@ -28,7 +28,7 @@ def get(server: Server, path: str, *, timeout: float = 10) -> Answer:
 
 
 def post(server: Server, path: str, arguments: object = None, *, timeout: float = 10) -> Any:
-    """Post `arguments` as JSON and return the answer's `result`; a failure is the test's."""
+    """Post `arguments` as JSON; returns the `result` of the answer, which must be a 200."""
     answer = _request(server, "POST", path, json.dumps(arguments), timeout)
     assert answer.status == 200, answer
     return answer.json().get("result")

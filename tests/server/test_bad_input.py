@@ -12,7 +12,7 @@ from tests.harness.footprint import introspect
 from tests.harness.raw import BINARY, CLOSE, CONTINUATION, PING, TEXT, RawClient, frame, raw_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.harness.server import Server
 
@@ -25,7 +25,7 @@ QUERIES = ("token=bad.%FF%00%0A", "token=bad.%", "token=bad.%zz", "token[]=x", "
 AUTHORIZATIONS = (b"Bearer bad.\xff\xfe", b"Bearer", b"Bearer bad.\xc3\xa4", b"bearer bad.a b", b"Basic \xff")
 SUBPROTOCOLS = ("bearer", "bearer,", "bearer, ,", ",,", "bearer,bad", "BEARER ,  bad")
 
-BAD_TOKENS: list[tuple[str, dict[str, str | bytes]]] = [
+BAD_TOKENS: list[tuple[str, Mapping[str, str | bytes]]] = [
     *((f"/echo?{query}", {}) for query in QUERIES),
     *(("/echo", {"Authorization": value}) for value in AUTHORIZATIONS),
     *(("/echo", {"Sec-WebSocket-Protocol": offered}) for offered in SUBPROTOCOLS),

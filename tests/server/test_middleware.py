@@ -32,15 +32,10 @@ def middleware(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module", params=["auto", "asgi"])
-def wrapped_server(request: pytest.FixtureRequest, middleware: str) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, middleware: str) -> Iterator[Server]:
     env = {"MIDDLEWARE": middleware, "WS_TRANSPORT": request.param, "WS_CLOSE_TIMEOUT_SECONDS": "1"}
     with run_server(APP, args=LOGGING, env=env) as server:
         yield server
-
-
-@pytest.fixture
-def server(wrapped_server: Server) -> Server:
-    return wrapped_server
 
 
 def test_the_hub_serves(server: Server) -> None:

@@ -22,14 +22,9 @@ SETTINGS = {"WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_MAX_CONNECTIONS_PER_USER": "1"}
 
 
 @pytest.fixture(scope="module")
-def router_server(transport: str) -> Iterator[Server]:
+def server(transport: str) -> Iterator[Server]:
     with run_server(APP, env={**SETTINGS, "WS_TRANSPORT": transport}) as server:
         yield server
-
-
-@pytest.fixture
-def server(router_server: Server) -> Server:
-    return router_server
 
 
 def notes_of(server: Server, user: str, *, count: int) -> list[Any]:

@@ -1,6 +1,6 @@
-"""What apps see: every public name and signature, so that a change of it is seen in review.
+"""Every public name and signature, so that reviews show each change.
 
-After a change that is meant, write the list anew: ``python -m tests.unit.test_public_surface``.
+After an intended change, update the list: ``python -m tests.unit.test_public_surface``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def public() -> dict[str, object]:
 
 
 def members_of(cls: type) -> Iterator[str]:
-    """One line for each public member that a class of this package has, inherited ones of this package included."""
+    """One line per public member that this package defines for a class, inherited ones included."""
     for name in sorted(dir(cls)):
         definer = next((base for base in cls.__mro__ if name in vars(base)), object)
         if name.startswith("_") or not definer.__module__.startswith("quart_wshub"):
@@ -66,7 +66,7 @@ def surface() -> str:
 
 
 def _constructor(cls: type) -> str:
-    """How apps make one: of a model by its fields, of what only this library makes not at all."""
+    """How apps make an instance: a model by its fields; nothing for a class that only this library instantiates."""
     if issubclass(cls, BaseModel):
         return f"({', '.join(f'{name}={field.default!r}' for name, field in cls.model_fields.items())})"
     return "" if issubclass(cls, Enum) or cls in MADE_BY_THE_LIBRARY else _signature(cls)
@@ -84,10 +84,10 @@ def _annotation(function: object) -> str:
 
 
 def test_the_public_surface_is_the_one_that_was_reviewed() -> None:
-    assert surface() == SURFACE.read_text(), "if this is meant: python -m tests.unit.test_public_surface"
+    assert surface() == SURFACE.read_text(), "if this is intended: python -m tests.unit.test_public_surface"
 
 
-def test_nothing_that_is_for_the_runtime_is_among_it() -> None:
+def test_runtime_methods_are_not_public() -> None:
     shown = {
         name
         for cls in (

@@ -1,4 +1,4 @@
-"""The settings: defaults and bounds, from arguments, environment and `.env`, and mixed into an app's own."""
+"""The settings: defaults and bounds; arguments, environment and `.env`; as a mixin of an app's own."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_default_timeout_must_be_more_than_the_heartbeat_too() -> None:
         WebSocketSettings(WS_HEARTBEAT_SECONDS=60)
 
 
-def test_the_error_shows_nothing_else_that_was_set() -> None:
+def test_the_error_shows_no_other_setting() -> None:
     class Settings(WebSocketSettings):
         DATABASE_URL: str
 
@@ -229,7 +229,7 @@ class TestSources:
         assert (settings.DATABASE_URL, settings.WS_MAX_CONNECTIONS) == ("postgres://x", 7)
         assert (settings.WS_HELLO, settings.WS_HEARTBEAT_SECONDS) == (False, 30)
 
-    def test_mixed_into_one_with_a_configuration_of_its_own(self, tmp_path: Path) -> None:
+    def test_mixed_into_one_with_its_own_configuration(self, tmp_path: Path) -> None:
         class Settings(WebSocketSettings, BaseSettings):
             model_config = SettingsConfigDict(env_file="app.env", env_prefix="APP_")
 
@@ -239,7 +239,7 @@ class TestSources:
         assert Settings().WS_MAX_CONNECTIONS == 8
         assert Settings.model_config["extra"] == "forbid"
 
-    def test_subclass_keeps_extra_arguments_where_it_says_so(self) -> None:
+    def test_a_subclass_may_allow_extra_arguments(self) -> None:
         class Settings(WebSocketSettings, BaseSettings):
             model_config = SettingsConfigDict(extra="allow")
 

@@ -1,4 +1,4 @@
-"""The client that apps test themselves with."""
+"""`quart_wshub.testing`: the client for apps' own tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def echo(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub
         await ws.send(message)
 
 
-async def test_what_is_sent_arrives_and_what_is_answered_is_received(hub: WebSocketHub) -> None:
+async def test_messages_in_both_directions(hub: WebSocketHub) -> None:
     async with connect(make_app(echo, hub, WS_HELLO=False), token="ann") as client:
         await client.send("text")
         await client.send(b"")
@@ -31,9 +31,7 @@ async def test_what_is_sent_arrives_and_what_is_answered_is_received(hub: WebSoc
         assert await client.expect("chat") == WSEnvelope(type="chat")
 
 
-async def test_expect_passes_over_hello_and_heartbeats_and_nothing_else(
-    hub: WebSocketHub, autojump_clock: MockClock
-) -> None:
+async def test_expect_skips_hello_and_heartbeats_only(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     async with connect(make_app(echo, hub), token="ann") as client:
         await trio.sleep(31)
         await client.send_envelope(WSEnvelope(type="chat"))
@@ -43,29 +41,27 @@ async def test_expect_passes_over_hello_and_heartbeats_and_nothing_else(
             await client.expect("chat")
 
 
-async def test_expect_passes_over_whatever_the_server_sends_by_itself(hub: WebSocketHub) -> None:
+async def test_expect_skips_what_the_server_sends_by_itself(hub: WebSocketHub) -> None:
     async with connect(make_app(echo, hub), token="ann") as client:
         for envelope_type in ("auth.expiring", "gap", "chat"):
             await client.send_envelope(WSEnvelope(type=envelope_type))
         await client.expect("chat")
 
 
-async def test_expect_finds_hello_and_heartbeats_where_they_are_asked_for(
-    hub: WebSocketHub, autojump_clock: MockClock
-) -> None:
+async def test_expect_can_wait_for_hello_and_heartbeats(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     async with connect(make_app(echo, hub), token="ann") as client:
         assert "connection_id" in (await client.expect("hello")).data
         await client.expect("ping")
 
 
-async def test_receive_json_takes_no_binary(hub: WebSocketHub) -> None:
+async def test_receive_json_refuses_binary_messages(hub: WebSocketHub) -> None:
     async with connect(make_app(echo, hub, WS_HELLO=False), token="ann") as client:
         await client.send(b"{}")
         with pytest.raises(AssertionError, match=r"expected text, got b'\{\}'"):
             await client.receive_json()
 
 
-async def test_the_servers_close_is_told_after_everything_it_had_sent(hub: WebSocketHub) -> None:
+async def test_the_servers_close_comes_after_its_messages(hub: WebSocketHub) -> None:
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
         await ws.send("last words")
         await ws.close(4000, "bye")
@@ -79,19 +75,17 @@ async def test_the_servers_close_is_told_after_everything_it_had_sent(hub: WebSo
         assert (close.code, close.reason) == (4000, "bye")
 
 
-@pytest.mark.parametrize(("polite", "code"), [(True, 1000), (False, 1006)])
-async def test_a_client_may_leave_politely_or_vanish(hub: WebSocketHub, polite: bool, code: int) -> None:
+@pytest.mark.parametrize(("close_frame", "code"), [(True, 1000), (False, 1006)])
+async def test_a_client_may_close_or_drop_the_connection(hub: WebSocketHub, close_frame: bool, code: int) -> None:
     async with connect(make_app(read_everything, hub), token="ann") as client:
-        await (client.close() if polite else client.drop())
+        await (client.close() if close_frame else client.drop())
         await wait_all_tasks_blocked()
         assert (await client.closed()).code == code
 
     assert hub.statistics().closed == {code: 1}
 
 
-async def test_leaving_the_block_leaves_politely_and_waits_for_the_handler(
-    hub: WebSocketHub, autojump_clock: MockClock
-) -> None:
+async def test_leaving_the_block_closes_and_waits_for_the_handler(hub: WebSocketHub, autojump_clock: MockClock) -> None:
     ended: list[bool] = []
 
     async def handler(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -106,7 +100,7 @@ async def test_leaving_the_block_leaves_politely_and_waits_for_the_handler(
     assert hub.statistics().closed == {1000: 1}
 
 
-async def test_a_test_that_fails_inside_the_block_fails_with_its_own_exception(hub: WebSocketHub) -> None:
+async def test_an_exception_in_the_block_is_raised_ungrouped(hub: WebSocketHub) -> None:
     async def failing_test() -> None:
         async with connect(make_app(read_everything, hub), token="ann"):
             msg = "mine"
@@ -116,7 +110,7 @@ async def test_a_test_that_fails_inside_the_block_fails_with_its_own_exception(h
         await failing_test()
 
 
-async def test_a_test_that_is_cancelled_inside_the_block_takes_the_app_with_it(hub: WebSocketHub) -> None:
+async def test_cancelling_the_block_cancels_the_app(hub: WebSocketHub) -> None:
     with trio.CancelScope() as scope:
         async with connect(make_app(forever, hub), token="ann"):
             await wait_all_tasks_blocked()
@@ -126,7 +120,7 @@ async def test_a_test_that_is_cancelled_inside_the_block_takes_the_app_with_it(h
     assert scope.cancelled_caught
 
 
-async def test_a_refused_handshake_tells_status_headers_and_body(hub: WebSocketHub) -> None:
+async def test_a_refused_handshake_has_status_headers_and_body(hub: WebSocketHub) -> None:
     app = make_app(forever, hub)
 
     @app.websocket("/refused")
@@ -142,7 +136,6 @@ async def test_a_refused_handshake_tells_status_headers_and_body(hub: WebSocketH
 
 
 async def test_an_app_that_closes_before_it_accepts_refuses_with_403() -> None:
-    """As every ASGI server has it."""
     app = QuartTrio(__name__)
 
     @app.websocket("/ws")
@@ -154,7 +147,7 @@ async def test_an_app_that_closes_before_it_accepts_refuses_with_403() -> None:
             raise AssertionError
 
 
-async def test_routes_of_quarts_own_can_be_tested_too() -> None:
+async def test_plain_quart_routes_can_be_tested_too() -> None:
     app = QuartTrio(__name__)
 
     @app.websocket("/ws")
@@ -166,7 +159,7 @@ async def test_routes_of_quarts_own_can_be_tested_too() -> None:
         assert (await client.closed()).code == 1000
 
 
-async def test_with_buffer_0_the_client_is_stuck_until_it_receives(
+async def test_with_buffer_0_the_server_waits_until_the_client_receives(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     sent: list[int] = []

@@ -1,4 +1,4 @@
-"""Tokens with a life of their own, revocation, and requests to clients, as an app would use them."""
+"""Tokens that expire, revocation, and requests to clients, as an app would use them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ async def resolve(token: str) -> Identity:
 
 
 async def refreshable(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
-    """Take every message for a newer token."""
+    """Treat every message as a newer token."""
     async for token in ws:
         connection.refresh(await resolve(str(token)))
         await ws.send_json({"claims": dict(connection.claims)})
 
 
 async def curious(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
-    """Ask the client back about every message, and tell what it said."""
+    """Send the client a request about every message, and tell it what it replied."""
     async for message in ws:
         reply = await hub.request(connection.connection_id, WSEnvelope(type="why", data={"message": message}))
         await ws.send_json({"you said": reply.data})

@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 @main_app.get("/hypercorns-tasks")
 async def hypercorns_tasks() -> dict[str, int]:
-    """Those that run an app, but for this one's own, and those beside an app that ran already."""
+    """How many tasks run an app, this request's left out, and how many run a fallback."""
     names = [task.name for task in live_tasks()]
     return {
         "apps": sum(name.endswith("task_group._handle") for name in names) - 1,
@@ -31,7 +31,7 @@ def proxy_fix_inside() -> Any:
 
 
 async def deep_copy(scope: Any, receive: Any, send: Any) -> None:
-    """Around the app and inside it, whatever is in the scope by then."""
+    """Copy the scope with whatever is in it by then."""
     await main_app(copy.deepcopy(scope), receive, send)
 
 
@@ -63,12 +63,12 @@ async def relay(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def only_what_asgi_has(scope: Any, receive: Any, send: Any) -> None:
-    """Drop every extension, as a stranger to the server might."""
+    """Drop the extensions that ASGI does not define."""
     await main_app({**scope, "extensions": {"websocket.http.response": {}}}, receive, send)  # type: ignore[arg-type]
 
 
 async def rewrite(scope: Any, receive: Any, send: Any) -> None:
-    """Serve plain routes at hubs' paths, and hubs at others, so that every guess by path is wrong."""
+    """Swap the paths of hub routes and plain routes, so that every guess from the path is wrong."""
     path = scope["path"]
     if scope["type"] == "websocket" and path.startswith(("/plain", "/below")):
         path = path.removeprefix("/plain").removeprefix("/below")

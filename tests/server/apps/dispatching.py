@@ -1,8 +1,7 @@
-"""A plain handler that dispatches, replies and asks as docs/wire.md says, for clients to be tested against."""
+"""A plain handler that dispatches, replies and sends requests as docs/wire.md says, for tests of clients."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from typing import Any
 
@@ -16,13 +15,14 @@ from quart_wshub import (
     WSEnvelope,
     make_websocket_blueprint,
 )
+from tests.server.apps.console import log_to_console
 from tests.server.apps.handlers import echo
 from tests.server.apps.introspection import make_introspection_blueprint
 from tests.server.apps.resolvers import resolve
 
 __all__ = ["app"]
 
-logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+log_to_console()
 
 settings = WebSocketSettings()
 hub = WebSocketHub(max_per_user=settings.WS_MAX_CONNECTIONS_PER_USER)

@@ -1,4 +1,4 @@
-"""The handlers the server tests talk to, each with one habit."""
+"""The handlers of the server tests, each with one behaviour."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECORDS: defaultdict[str, list[Any]] = defaultdict(list)
 """What handlers saw, by the `key` argument of their handshake; read at `/records`."""
 
 GATES: defaultdict[str, trio.Event] = defaultdict(trio.Event)
-"""What late readers wait for; set by `/release`."""
+"""What handlers wait for before they read; set by `/release`."""
 
 
 async def echo(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
@@ -43,7 +43,7 @@ async def json_echo(ws: WebSocket, connection: WebSocketConnection, hub: WebSock
 
 
 async def show(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
-    """Say what the handshake was, then the `repr` of every message."""
+    """Send what the handshake was, then the `repr` of every message."""
     await ws.send_json(
         {
             "user_id": connection.user_id,
@@ -60,7 +60,7 @@ async def show(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub
 
 
 async def chat(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
-    """The loop of the smallest app, with an acknowledgement so that tests know when they are subscribed."""
+    """The handler of the smallest app; it also acknowledges subscriptions, so that tests can wait for them."""
     while True:
         envelope = WSEnvelope.model_validate(await ws.receive_json())
         if envelope.type == "subscribe":
@@ -102,7 +102,7 @@ async def flood(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHu
 
 
 async def record(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
-    """Read late, once `/release` is called, and note everything to the end, cleanup included."""
+    """Record everything up to the cleanup; with `late`, read only once `/release` is called."""
     seen = RECORDS[ws.args["key"]]
     try:
         if "late" in ws.args:
@@ -122,7 +122,7 @@ async def record(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketH
 
 
 async def command(ws: WebSocket, connection: WebSocketConnection, hub: WebSocketHub) -> None:
-    """Close in the way the client's first message asks for."""
+    """Close as the client's first message says."""
     seen = RECORDS[ws.args["key"]]
     asked = await ws.receive_json()
     try:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 from quart import Blueprint
 
+from quart_wshub.hub.websocket_hub import runtime_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from quart_wshub import WebSocketHub
-from quart_wshub.hub.websocket_hub import runtime_of
 
 __all__ = ["live_tasks", "make_introspection_blueprint"]
 
@@ -49,8 +50,8 @@ def _open_descriptors() -> int:
 
 
 def live_tasks() -> Iterator[trio.lowlevel.Task]:
-    root = trio.lowlevel.current_root_task()
-    waiting = [root]
+    """Every task of this process's Trio run."""
+    waiting = [trio.lowlevel.current_root_task()]
     while waiting:
         task = waiting.pop()
         if task is not None:

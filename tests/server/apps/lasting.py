@@ -1,8 +1,7 @@
-"""A `MessageRouter` with JWTs, whose handlers and a route ask clients back: for clients that stay connected."""
+"""A `MessageRouter` with JWTs, whose handlers and a route send requests to clients, for tests of clients."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 from uuid import UUID
 
@@ -24,13 +23,14 @@ from quart_wshub import (
     jwt_bearer_resolver,
     make_websocket_blueprint,
 )
+from tests.server.apps.console import log_to_console
 from tests.server.apps.handlers import echo
 from tests.server.apps.introspection import make_introspection_blueprint
 from tests.server.apps.resolvers import resolve
 
 __all__ = ["SECRET", "app", "messages"]
 
-logging.basicConfig(format="%(name)s %(levelname)s %(message)s")
+log_to_console()
 
 SECRET = "a secret of at least thirty-two bytes"
 
@@ -40,7 +40,7 @@ messages = MessageRouter(authorize_subscribe=lambda connection, topic: True)
 
 
 class Question(BaseModel):
-    """What to ask the client back, and how long to wait for it."""
+    """The request to send to the client, and how long to wait for the reply."""
 
     type: str
     data: dict[str, Any] = {}
@@ -48,7 +48,7 @@ class Question(BaseModel):
 
 
 class Outcome(BaseModel):
-    """What came of it."""
+    """The client's reply."""
 
     reply: dict[str, Any]
 
@@ -62,12 +62,12 @@ class Who(BaseModel):
 
 @messages.on("who")
 async def who(message: WSEnvelope, connection: WebSocketConnection) -> Who:
-    """Say who is connected."""
+    """Tell the client who it is."""
     return Who(user=str(connection.user_id), connection_id=connection.connection_id)
 
 
 async def ask(message: Question, connection: WebSocketConnection, hub: WebSocketHub) -> Outcome:
-    """Ask the client back."""
+    """Send the client a request."""
     question = WSEnvelope(type=message.type, data=message.data)
     return Outcome(reply=(await hub.request(connection.connection_id, question, message.timeout)).data)
 

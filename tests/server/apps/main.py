@@ -10,17 +10,14 @@ from quart_trio import QuartTrio
 from quart_wshub import WebSocketHub, WebSocketSettings, make_websocket_blueprint
 from tests.server.apps import handlers, resolvers
 from tests.server.apps.asking import make_asking_blueprints
+from tests.server.apps.console import log_to_console
 from tests.server.apps.delivery import make_delivery_blueprint
 from tests.server.apps.introspection import make_introspection_blueprint
 from tests.server.apps.plain import make_plain_blueprint
 
 __all__ = ["app"]
 
-console = logging.StreamHandler()
-console.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
-logging.getLogger("quart_wshub").addHandler(console)
-logging.getLogger("quart_wshub").setLevel(logging.INFO)
-logging.getLogger("quart_wshub").propagate = False
+log_to_console(logging.INFO)
 
 settings = WebSocketSettings()
 hub = WebSocketHub(max_per_user=settings.WS_MAX_CONNECTIONS_PER_USER)
@@ -80,6 +77,6 @@ async def records() -> dict[str, list[Any]]:
 
 @app.post("/release/<key>")
 async def release(key: str) -> dict[str, None]:
-    """Let the handler that records late start to read."""
+    """Let the handler that waits before it records start to read."""
     handlers.GATES[key].set()
     return {}

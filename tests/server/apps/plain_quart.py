@@ -1,4 +1,4 @@
-"""The blueprint on an app that is no `QuartTrio`: it cannot work, and importing this says so."""
+"""The blueprint on an app that is not a `QuartTrio`: importing this module fails with a clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bearer resolver whose tokens say what should happen: `<user>[.<anything>]`, with the names below as users."""
+"""Bearer resolvers whose tokens say what should happen: `<user>[.<anything>]`, where some users are special."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""A `MessageRouter` that notes what happens at its edges; read at `/notes`."""
+"""A `MessageRouter` that records how connections end; read at `/notes`."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import trio
@@ -19,13 +18,12 @@ from quart_wshub import (
     make_websocket_blueprint,
 )
 from tests.server.apps import resolvers
+from tests.server.apps.console import log_to_console
 from tests.server.apps.introspection import make_introspection_blueprint
 
 __all__ = ["app"]
 
-console = logging.StreamHandler()
-console.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
-logging.getLogger("quart_wshub").addHandler(console)
+log_to_console()
 
 settings = WebSocketSettings()
 hub = WebSocketHub(max_per_user=settings.WS_MAX_CONNECTIONS_PER_USER)
@@ -34,7 +32,7 @@ notes: dict[str, list[Any]] = {}
 
 
 class Note(BaseModel):
-    """Something to remember."""
+    """A text to record."""
 
     text: str
 
@@ -47,7 +45,8 @@ def note(connection: WebSocketConnection, what: object) -> None:
 async def left(connection: WebSocketConnection, hub: WebSocketHub, close: WebSocketDisconnect) -> None:
     await trio.sleep(0.1)
     note(connection, {"left": close.code, "online": connection.user_id in hub.online_users()})
-    print(f"on_disconnect ran to its end for {connection.user_id}", flush=True)  # for when nobody can ask any more
+    # For the log, because at a shutdown `/notes` is not served any more.
+    print(f"on_disconnect ran to its end for {connection.user_id}", flush=True)
 
 
 @messages.on("note")

@@ -1,4 +1,4 @@
-"""The same routes twice: `bare` on Quart-Trio alone, `ours` on the hub. What `bare` does wrong is the point of it."""
+"""The same routes twice: `bare` on Quart-Trio alone, to show its faults, and `ours` on the hub."""
 
 from __future__ import annotations
 

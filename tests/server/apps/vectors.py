@@ -6,7 +6,6 @@ The router is the one that `tests/vectors/README.md` describes, so that tests in
 from __future__ import annotations
 
 import json
-import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from quart_wshub import (
     WSEnvelope,
     make_websocket_blueprint,
 )
+from tests.server.apps.console import log_to_console
 from tests.server.apps.introspection import make_introspection_blueprint
 from tests.server.apps.plain import make_plain_blueprint
 
@@ -33,9 +33,7 @@ __all__ = ["app"]
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 
-console = logging.StreamHandler()
-console.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
-logging.getLogger("quart_wshub").addHandler(console)
+log_to_console()
 
 hub = WebSocketHub()
 
@@ -141,7 +139,7 @@ app = QuartTrio(__name__)
 app.register_blueprint(make_introspection_blueprint(hub))
 app.register_blueprint(make_plain_blueprint())
 
-# What the check that nothing is left behind connects to first.
+# The check for leaks connects here first.
 app.register_blueprint(
     make_websocket_blueprint(
         ROUTERS["router"], hub=hub, bearer_resolver=resolve, settings=WebSocketSettings(), path="/echo", name="warm-up"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 APP = "tests.describe.app:messages"
 
 MODULE = """
-from pydantic import BaseModel
+from pydantic import create_model
 from quart_wshub import MessageRouter
 
 class Inner:
@@ -40,9 +40,11 @@ def failing():
 def numbering():
     return 5
 
+surrogate = MessageRouter()
+surrogate.sends("news", create_model("News"), description="\\ud800")
+
 def undescribable():
     from collections.abc import Callable
-    from pydantic import create_model
     router = MessageRouter()
     router.sends("bad", create_model("Bad", it=(Callable[[], int], ...)))
     return router
@@ -103,13 +105,14 @@ def test_types_go_to_a_file(run: Run, elsewhere: Path) -> None:
     assert (elsewhere / "types.ts").read_text() == typescript(messages)
 
 
+@pytest.mark.parametrize("app", [APP, "cli_app:surrogate"])
 @pytest.mark.parametrize("command", ["types", "asyncapi"])
-def test_check_passes_if_the_file_is_up_to_date(run: Run, elsewhere: Path, command: str) -> None:
-    run(command, APP, "-o", "file")
-    assert run(command, APP, "-o", "file", "--check") == (0, "", "")
+def test_check_passes_if_the_file_is_up_to_date(run: Run, elsewhere: Path, command: str, app: str) -> None:
+    run(command, app, "-o", "file")
+    assert run(command, app, "-o", "file", "--check") == (0, "", "")
 
     (elsewhere / "file").write_bytes((elsewhere / "file").read_bytes().replace(b"\n", b"\r\n"))
-    assert run(command, APP, "-o", "file", "--check") == (0, "", "")
+    assert run(command, app, "-o", "file", "--check") == (0, "", "")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", None])

@@ -1,10 +1,6 @@
-"""What an AsyncAPI document says. That it is valid, `tests/describe` proves."""
+"""The content of AsyncAPI documents. `tests/describe` checks that they are valid."""
 
 from __future__ import annotations
-
-from typing import Any
-
-import pytest
 
 from quart_wshub import CloseCode, ErrorCode, MessageRouter, WSEnvelope
 from quart_wshub.description.asyncapi import asyncapi
@@ -18,7 +14,7 @@ def in_channel(key: str) -> dict[str, str]:
     return {"$ref": f"#/channels/ws/messages/{key}"}
 
 
-def test_the_app_names_it() -> None:
+def test_title_version_and_description_are_the_apps() -> None:
     document = asyncapi(messages, title="Chat", version="2.1", description="*Talk.*")
 
     assert document["asyncapi"] == "3.0.0"
@@ -34,7 +30,7 @@ def test_a_router_describes_itself() -> None:
     )
 
 
-def test_without_a_host_there_is_no_server_and_every_operation_needs_a_token() -> None:
+def test_without_a_host_every_operation_requires_a_token() -> None:
     document = asyncapi(messages)
 
     assert "servers" not in document
@@ -43,13 +39,13 @@ def test_without_a_host_there_is_no_server_and_every_operation_needs_a_token() -
         assert [reference["$ref"] for reference in operation["security"]] == schemes
 
 
-@pytest.mark.parametrize(("secure", "protocol"), [(True, "wss"), (False, "ws")])
-def test_with_a_host_the_server_needs_the_token(secure: bool, protocol: str) -> None:
-    document = asyncapi(messages, host="api.example.com", secure=secure)
+def test_with_a_host_the_server_requires_a_token() -> None:
+    for secure, protocol in ((True, "wss"), (False, "ws")):
+        document = asyncapi(messages, host="api.example.com", secure=secure)
 
-    server = document["servers"]["default"]
-    assert (server["host"], server["protocol"], len(server["security"])) == ("api.example.com", protocol, 3)
-    assert not any("security" in operation for operation in document["operations"].values())
+        server = document["servers"]["default"]
+        assert (server["host"], server["protocol"], len(server["security"])) == ("api.example.com", protocol, 3)
+        assert not any("security" in operation for operation in document["operations"].values())
 
 
 def test_the_address_has_the_routes_variables() -> None:
@@ -60,7 +56,7 @@ def test_the_address_has_the_routes_variables() -> None:
     assert "parameters" not in asyncapi(messages)["channels"]["ws"]
 
 
-def test_what_settings_switch_off_is_not_there() -> None:
+def test_what_settings_switch_off_is_left_out() -> None:
     settings = make_settings(WS_HELLO=False, WS_ALLOW_QUERY_TOKEN=False)
     document = asyncapi(messages, settings=settings)
 
@@ -77,7 +73,7 @@ def test_close_codes_are_documented() -> None:
     assert {"code": 1012, "reason": "the server is restarting", "reconnect": True} in codes
 
 
-def test_a_request_is_received_and_replied_to() -> None:
+def test_a_request_is_a_receive_operation_with_a_reply() -> None:
     document = asyncapi(messages, host="a")
 
     assert document["operations"]["client.chat.send"] == {
@@ -93,7 +89,7 @@ def test_a_request_is_received_and_replied_to() -> None:
     }
 
 
-def test_what_the_server_sends_is_sent() -> None:
+def test_what_the_server_sends_is_a_send_operation() -> None:
     operation = asyncapi(messages, host="a")["operations"]["server.chat.message"]
 
     assert operation["action"] == "send"
@@ -120,7 +116,7 @@ def test_every_message_of_the_channel_is_used_by_an_operation() -> None:
     assert set(document["channels"]["ws"]["messages"]) == set(document["components"]["messages"])
 
 
-def test_replies_and_messages_are_told_apart_by_their_type() -> None:
+def test_each_message_of_a_sender_has_its_own_type() -> None:
     components = asyncapi(messages)["components"]["messages"]
 
     for sender in ("client", "server"):
@@ -130,7 +126,7 @@ def test_replies_and_messages_are_told_apart_by_their_type() -> None:
         assert len(types) == len(set(types))
 
 
-def test_the_error_codes_are_all_that_there_are() -> None:
+def test_error_codes_are_the_built_in_ones_and_the_apps() -> None:
     code = asyncapi(messages)["components"]["schemas"]["ErrorData"]["properties"]["code"]
 
     assert code == {"type": "string", "enum": [*ErrorCode, "room_full", "too_rude"]}
@@ -145,16 +141,14 @@ def test_request_ids_correlate() -> None:
         assert "request_id" in message["payload"]["properties"]
 
 
-def test_types_that_are_no_keys_get_some_that_are() -> None:
+def test_types_with_characters_no_key_may_have_get_valid_keys() -> None:
     router = MessageRouter()
+
+    async def handler(message: WSEnvelope) -> None: ...
+
     for name in ("a/b", "a b", "a_b", "ä"):
-        register(router, name)
+        router.on(name)(handler)
 
     components = asyncapi(router)["components"]["messages"]
     names = {key: item["name"] for key, item in components.items() if item["name"] in {"a/b", "a b", "a_b", "ä"}}
     assert names == {"client.a_b": "a_b", "client.a_b_2": "a b", "client.a_b_3": "a/b", "client._": "ä"}
-
-
-def register(router: MessageRouter, name: str) -> None:
-    @router.on(name)
-    async def handler(message: WSEnvelope) -> Any: ...

@@ -1,4 +1,4 @@
-"""The catalogue of messages, and that its built-in ones are those on the wire."""
+"""The catalog of messages, and that its built-in ones match what is sent."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_built_in_types_are_the_reserved_ones() -> None:
     assert {message.type for message in (*catalog.client, *catalog.server)} == RESERVED_TYPES
 
 
-def test_what_a_handler_says_is_kept() -> None:
+def test_a_handlers_model_reply_docstring_and_errors_are_in_it() -> None:
     catalog = make_catalog(make_router())
     message = next(message for message in catalog.client if message.type == "b")
     reply = next(reply for reply in catalog.replies if reply.type == "b.reply")
@@ -74,7 +74,7 @@ def test_what_a_handler_says_is_kept() -> None:
     assert (message.answer, message.is_request, reply.model) == ("b.reply", True, Data)
 
 
-def test_a_pong_is_no_reply() -> None:
+def test_a_pong_is_not_a_reply() -> None:
     ping = next(message for message in make_catalog(make_router()).client if message.type == "ping")
 
     assert (ping.answer, ping.is_request) == ("pong", False)
@@ -103,7 +103,7 @@ def test_hello_can_be_left_out() -> None:
         gap_frame(None),
     ],
 )
-def test_the_models_of_built_in_messages_say_what_is_sent(frame: Frame) -> None:
+def test_the_models_of_built_in_messages_match_what_is_sent(frame: Frame) -> None:
     envelope: dict[str, Any] = json.loads(frame.payload)
     models = {message.type: message.model for message in make_catalog(MessageRouter()).server}
 

@@ -1,4 +1,4 @@
-"""Draft 7 out of pydantic's schemas: names, modes, and what the two dialects say differently."""
+"""Schemas in draft 7: names, modes, and what differs from pydantic's dialect."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def schema_of(kind: Any, mode: Literal["validation", "serialization"] = "validat
     return {keyword: value for keyword, value in schema.items() if keyword != "title"}
 
 
-def test_what_has_a_default_need_not_be_sent_but_is_always_received() -> None:
+def test_a_field_with_a_default_is_optional_as_input_and_required_as_output() -> None:
     model = create_model("Model", a=(int, 1), b=(int, ...), c=(int, Field(default_factory=int)))
     schemas = Schemas([(model, "validation"), (model, "serialization")])
 
@@ -45,14 +45,14 @@ def test_what_has_a_default_need_not_be_sent_but_is_always_received() -> None:
     assert sent["required"] == ["a", "b", "c"]
 
 
-def test_what_is_not_serialised_is_not_described() -> None:
+def test_an_excluded_field_is_not_described() -> None:
     model = create_model("Model", shown=(int, 1), hidden=(int, Field(1, exclude=True)))
     schemas = Schemas([(model, "serialization")])
 
     assert list(schemas.resolve(schemas.of(model, "serialization"))["properties"]) == ["shown"]
 
 
-def test_models_of_one_name_are_two() -> None:
+def test_models_of_the_same_name_get_different_names() -> None:
     first = create_model("Item", __module__="one", a=(int, ...))
     second = create_model("Item", __module__="two", b=(int, ...))
     schemas = Schemas([(first, "validation"), (second, "validation")])
@@ -62,7 +62,7 @@ def test_models_of_one_name_are_two() -> None:
     assert list(schemas.definitions["two__Item"]["properties"]) == ["b"]
 
 
-def test_no_model_is_any_object() -> None:
+def test_without_a_model_any_object_is_valid() -> None:
     assert Schemas([]).of(None, "validation") == {"type": "object", "additionalProperties": True}
 
 
@@ -97,21 +97,19 @@ def test_a_discriminator_becomes_a_requirement_where_there_is_none_yet() -> None
     }
 
 
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
+def test_keys_are_strings() -> None:
+    cases: list[tuple[Schema, Schema | None]] = [
         ({"enum": [1, 2]}, {"enum": ["1", "2"]}),
         ({"const": 1}, {"enum": ["1"]}),
         ({"enum": ["a", "b"]}, {"enum": ["a", "b"]}),
         ({"format": "uuid"}, {"format": "uuid"}),
         ({"type": "string", "minLength": 1}, {"type": "string", "minLength": 1}),
         ({"type": "integer", "minimum": 1}, None),
-    ],
-)
-def test_keys_are_strings(keys: Schema, expected: Schema | None) -> None:
-    kind = Annotated[dict[Any, Any], WithJsonSchema({"type": "object", "propertyNames": keys})]
+    ]
+    for keys, expected in cases:
+        kind = Annotated[dict[Any, Any], WithJsonSchema({"type": "object", "propertyNames": keys})]
 
-    assert schema_of(kind).get("propertyNames") == expected
+        assert schema_of(kind).get("propertyNames") == expected
 
 
 def test_the_keys_of_an_enumeration_may_be_a_reference() -> None:
@@ -130,7 +128,7 @@ def test_properties_called_like_keywords_are_properties() -> None:
     assert list(properties) == ["discriminator", "items", "const"]
 
 
-def test_a_default_that_looks_like_a_schema_is_left_alone() -> None:
+def test_a_default_that_looks_like_a_schema_is_not_changed() -> None:
     default = {"$ref": "x", "items": "y", "prefixItems": []}
 
     assert schema_of(dict[str, Any], default=default)["default"] == default
@@ -146,7 +144,7 @@ print(typescript(messages))
 """
 
 
-def test_every_process_writes_the_same() -> None:
+def test_every_process_writes_the_same_text() -> None:
     texts = {
         subprocess.run(
             [sys.executable, "-c", PRINT],

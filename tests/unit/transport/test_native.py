@@ -40,7 +40,7 @@ class TestOverTls(TransportContract):
     def make_pair(self, *, max_message_bytes: int) -> AbstractAsyncContextManager[tuple[Transport, Peer]]:
         return over(tls_pair(), max_message_bytes=max_message_bytes)
 
-    async def test_a_departure_that_shows_first_while_sending_loses_nothing_that_came_before_it(self) -> None:
+    async def test_a_disconnect_noticed_while_sending_loses_no_message_before_it(self) -> None:
         """Trio's TLS stream cannot be read any more once a write has failed; what was read by then is not lost."""
         async with self.pair() as (transport, peer):
             await peer.send_text("one")
