@@ -6,10 +6,14 @@ reader the close code.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
 
-from quart_wshub.connection.pacer import Pacer
 from quart_wshub.protocol.errors import WebSocketDisconnect
+
+if TYPE_CHECKING:
+    from quart_wshub.connection.pacer import Pacer
 
 __all__ = ["Inbox"]
 
@@ -27,10 +31,10 @@ class Inbox:
 
     __slots__ = ("_bytes", "_closed", "_messages", "_pacer", "_readers", "_room")
 
-    def __init__(self) -> None:
+    def __init__(self, pacer: Pacer) -> None:
         self._messages: list[str | bytes] = []
         self._bytes = 0
-        self._pacer = Pacer()
+        self._pacer = pacer
         self._closed: tuple[int, str] | None = None
         self._readers = trio.lowlevel.ParkingLot()
         self._room: trio.lowlevel.ParkingLot | None = None

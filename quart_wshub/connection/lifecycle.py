@@ -119,9 +119,9 @@ class Lifecycle:
         session.outbox.on_busy = self._start_writer
         if not session.outbox.idle:  # `hello` waits already
             self._start_writer()
-        session.on_closing.append(self._begin_closing)
+        session.on_closing = self._begin_closing
         if session.ending is not None:  # evicted before it ran
-            self._begin_closing(session)
+            self._begin_closing()
 
     # The tasks
 
@@ -258,14 +258,15 @@ class Lifecycle:
 
     # The end
 
-    def _begin_closing(self, session: Session) -> None:
+    def _begin_closing(self) -> None:
         """Cancel what has to stop. Synchronous: called in the middle of `Session.begin_close`."""
-        assert session.ending is not None
-        kind = session.ending.kind
+        ending = self._session.ending
+        assert ending is not None
+        kind = ending.kind
         now = trio.current_time()
         timeout = self._settings.WS_CLOSE_TIMEOUT_SECONDS
         self._receiving.cancel()
-        self._close_deadline = min(now + min(timeout, MAX_CLOSE_SECONDS.get(kind, timeout)), session.ending.deadline)
+        self._close_deadline = min(now + min(timeout, MAX_CLOSE_SECONDS.get(kind, timeout)), ending.deadline)
         if self._writing is not None:
             self._writing.deadline = min(self._writing.deadline, self._close_deadline)
         if kind in {EndingKind.PEER_LEFT, EndingKind.HANDLER_CLOSED}:

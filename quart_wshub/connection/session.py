@@ -26,6 +26,7 @@ from quart_wshub.protocol.errors import TopicLimitError, UsageError, WebSocketDi
 from quart_wshub.protocol.frame import Frame, size_of
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterator, Sequence
     from uuid import UUID
 
@@ -59,13 +60,16 @@ class Membership:
 class Session:
     """One socket of one user.
 
+    Args:
+        closed: counts the sessions that have begun to close, by code.
+
     Attributes:
         connection_id: identifies this socket; the client knows it from `hello`.
         identity: who authenticated, until when, and with which claims.
         connected_at: when the connection was made, in UTC.
         ending: how it closes; `None` while it is open.
         last_seen: Trio time at which something last arrived from the peer.
-        on_closing: called in the middle of `begin_close`, with this session.
+        on_closing: called in the middle of `begin_close`.
         on_refresh: called when there is a newer identity.
         requests: the server's requests to this client; `None` while there are none.
         memberships: the open `membership` blocks, by topic.
@@ -74,6 +78,7 @@ class Session:
     __slots__ = (
         "_bytes_received",
         "_bytes_sent",
+        "_closed",
         "_fan_out",
         "_max_topics",
         "_messages_received",
@@ -104,25 +109,27 @@ class Session:
         *,
         registry: Registry[Session],
         fan_out: FanOut,
+        closed: Counter[int],
         transport: Transport,
         settings: WebSocketSettings,
     ) -> None:
         self.connection_id: UUID = connection_id
         self.identity: Identity = identity
         self.connected_at: datetime = datetime.now(UTC)
-        self.inbox: Inbox = Inbox()
         self.outbox: Outbox = Outbox(settings.WS_SEND_QUEUE_MESSAGES, settings.WS_SEND_QUEUE_BYTES)
         self.last_seen: float = trio.current_time()
         self.ending: Ending | None = None
-        self.on_closing: list[Callable[[Session], None]] = []
+        self.on_closing: Callable[[], None] | None = None
         self.on_refresh: Callable[[], None] | None = None
         self.requests: Requests | None = None
         self.memberships: dict[str, Membership] = {}
         self._registry = registry
         self._fan_out = fan_out
+        self._closed = closed
         self._transport = transport
         self._max_topics = settings.WS_MAX_TOPICS_PER_CONNECTION
         self._pacer = Pacer()
+        self.inbox: Inbox = Inbox(self._pacer)
         self._messages_received = self._bytes_received = self._messages_sent = self._bytes_sent = 0
         self._pinged_at: float | None = None
         self._sent_at = 0.0
@@ -323,8 +330,9 @@ class Session:
         self.inbox.close(self.ending.code, reason)
         if self.requests is not None:
             self.requests.close(self.ending.code, reason)
-        for callback in self.on_closing:
-            callback(self)
+        self._closed[self.ending.code] += 1
+        if self.on_closing is not None:
+            self.on_closing()
         return True
 
     def close(self, code: int, reason: str | None = None) -> bool:

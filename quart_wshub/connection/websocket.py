@@ -87,7 +87,7 @@ class WebSocket:
             UnsupportedDataError: it is binary. Leaving the handler, this closes the socket with 1003.
             InvalidJSONError: it is not JSON. Leaving the handler, this closes the socket with 1007.
         """
-        return loads(_text(await self.receive()))
+        return loads(_text(await self._session.inbox.get()))
 
     async def receive_envelope(self) -> WSEnvelope:
         """The next message, parsed and validated.
@@ -96,7 +96,7 @@ class WebSocket:
             UnsupportedDataError, InvalidJSONError: as for `receive_json`.
             InvalidEnvelopeError: it is not an envelope. Leaving the handler, this closes the socket with 1007.
         """
-        return WSEnvelope.decode(_text(await self.receive()))
+        return WSEnvelope.decode(_text(await self._session.inbox.get()))
 
     def __aiter__(self) -> Self:
         return self

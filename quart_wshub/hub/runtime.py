@@ -43,6 +43,7 @@ class HubRuntime:
         revocations: who was revoked while a handshake is under way.
         drain: how much there is to end, and its end.
         cluster: this node's part in a hub of many; `None` without a broker.
+        closed: how many sessions have begun to close, by code.
     """
 
     def __init__(self, max_per_user: int, broker: Broker | None) -> None:
@@ -55,7 +56,7 @@ class HubRuntime:
         if broker is not None:
             self.cluster = Cluster(broker, self.registry, self.fan_out, self.revocations, max_per_user)
         self._accepted = self._publications = 0
-        self._closed: Counter[int] = Counter()
+        self.closed: Counter[int] = Counter()
 
     # Delivery
 
@@ -90,7 +91,6 @@ class HubRuntime:
         self.fan_out.seal()
         self.registry.add(session)
         self._accepted += 1
-        session.on_closing.append(self._count_closed)
         siblings = list(self.registry.of_user(session.user_id))
         for oldest in siblings[: -self._max_per_user]:
             oldest.close(CloseCode.TOO_MANY_CONNECTIONS)
@@ -98,10 +98,6 @@ class HubRuntime:
             self.cluster.joined(session.user_id)
         if self.drain.has_begun:
             self.drain.close(session)
-
-    def _count_closed(self, session: Session) -> None:
-        assert session.ending is not None
-        self._closed[session.ending.code] += 1
 
     async def disconnect(self, connection_id: UUID, code: int, reason: str) -> int:
         """Close one connection, on whichever node; see `WebSocketHub.disconnect`."""
@@ -148,7 +144,7 @@ class HubRuntime:
             accepted=self._accepted,
             publications=self._publications,
             deliveries=self.fan_out.deliveries,
-            closed=dict(self._closed),
+            closed=dict(self.closed),
             broker=None if self.cluster is None else self.cluster.statistics(),
         )
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
-from quart import websocket
 
 from quart_wshub.protocol.close_codes import ABNORMAL_CLOSURE
 from quart_wshub.protocol.errors import WebSocketDisconnect
@@ -17,6 +16,8 @@ from quart_wshub.transport.upgrade import upgrade_in
 from quart_wshub.web.asgi_classes import takeover_of
 
 if TYPE_CHECKING:
+    from werkzeug.datastructures import Headers
+
     from quart_wshub.hub.runtime import HubRuntime
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
@@ -25,20 +26,22 @@ if TYPE_CHECKING:
 __all__ = ["open_transport"]
 
 
-async def open_transport(runtime: HubRuntime, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
+async def open_transport(
+    scope: Any, headers: Headers, runtime: HubRuntime, settings: WebSocketSettings, subprotocol: str | None
+) -> Transport:
     """Accept the handshake that Quart is serving. The socket belongs to the caller from here on.
 
     Raises:
         WebSocketDisconnect: the peer has gone already.
         RuntimeError: the app has accepted it already.
     """
-    takeover = takeover_of(websocket.scope)
-    takeover.claim(websocket.scope)
-    upgrade = upgrade_in(websocket.scope)
+    takeover = takeover_of(scope)
+    takeover.claim(scope)
+    upgrade = upgrade_in(scope)
     if settings.WS_TRANSPORT == "auto" and upgrade is not None:
         upgrade.worker.on_shutdown(runtime.drain.run)
         upgrade.worker.keep_running(runtime.fan_out.run_flusher)
-        return await _open_native(upgrade, settings, subprotocol)
+        return await _open_native(upgrade, headers, settings, subprotocol)
     transport = AsgiTransport(takeover.receive, takeover.send, max_message_bytes=settings.WS_MAX_MESSAGE_BYTES)
     with trio.move_on_after(settings.WS_CLOSE_TIMEOUT_SECONDS) as patience:
         await transport.accept(subprotocol)
@@ -47,9 +50,11 @@ async def open_transport(runtime: HubRuntime, settings: WebSocketSettings, subpr
     return transport
 
 
-async def _open_native(upgrade: Upgrade, settings: WebSocketSettings, subprotocol: str | None) -> Transport:
-    offers = websocket.headers.get("Sec-WebSocket-Extensions", "") if settings.WS_COMPRESSION else ""
-    headers, extensions = negotiate(offers)
-    pipe, unread, answer = await upgrade.accept(subprotocol, headers)
+async def _open_native(
+    upgrade: Upgrade, headers: Headers, settings: WebSocketSettings, subprotocol: str | None
+) -> Transport:
+    offers = headers.get("Sec-WebSocket-Extensions", "") if settings.WS_COMPRESSION else ""
+    accepted, extensions = negotiate(offers)
+    pipe, unread, answer = await upgrade.accept(subprotocol, accepted)
     parser = MessageParser(settings.WS_MAX_MESSAGE_BYTES, extensions)
     return NativeTransport(pipe, parser, parser.feed(unread), greeting=answer)

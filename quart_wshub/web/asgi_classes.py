@@ -118,11 +118,11 @@ class _TakeoverWebsocket:
         require_trio()
         takeover = self._prepare_scope(receive, send)
         if self._needs_no_pump():
-            nothing = _NothingToReceive()
-            self.send_channel = self.receive_channel = nothing  # of Quart-Trio 0.12
-            websocket = self._create_websocket_from_scope(takeover.send_for_quart)  # type: ignore[attr-defined]
-            websocket.buffer = nothing  # of Quart-Trio 0.13
-            await ASGIWebsocketConnection.handle_websocket(self, websocket, takeover.send_for_quart)  # type: ignore[arg-type]
+            send = takeover.send_for_quart
+            self.send_channel = self.receive_channel = _NOTHING  # of Quart-Trio 0.12
+            websocket = self._create_websocket_from_scope(send)  # type: ignore[attr-defined]
+            websocket.buffer = _NOTHING  # of Quart-Trio 0.13
+            await ASGIWebsocketConnection.handle_websocket(self, websocket, send)  # type: ignore[arg-type]
         else:
             await super().__call__(takeover.receive_for_quart, takeover.send_for_quart)  # type: ignore[misc]
 
@@ -164,6 +164,9 @@ class _NothingToReceive:
         raise RuntimeError(BELONGS_TO_THE_HUB)
 
     get = receive
+
+
+_NOTHING = _NothingToReceive()
 
 
 class _TrioLifespan:

@@ -25,6 +25,8 @@ from quart_wshub.web.asgi_classes import takeover_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from werkzeug.datastructures import Headers
+
     from quart_wshub.auth.revocations import Admission
     from quart_wshub.hub.handler import Handler
     from quart_wshub.hub.websocket_hub import WebSocketHub
@@ -63,14 +65,15 @@ class Endpoint:
 
     async def serve(self, **path_params: Any) -> Response | None:
         """The view. A response refuses the handshake; `None` says that the connection is over."""
-        if not _is_below_root_path(websocket.scope):
+        scope, headers = websocket.scope, websocket.headers  # each use of Quart's proxy takes a microsecond
+        if not _is_below_root_path(scope):
             abort(404)
-        if not origin_allowed(websocket.headers.get("Origin"), self._settings):
+        if not origin_allowed(headers.get("Origin"), self._settings):
             return Response("this origin may not connect\n", 403)
         if not self._runtime.drain.take_slot(self._settings.WS_MAX_CONNECTIONS):
             return Response("no room for another connection\n", 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
         try:
-            outcome = await self._admit(path_params)
+            outcome = await self._admit(scope, headers, path_params)
             if isinstance(outcome, Lifecycle):
                 await outcome.run()
                 return None
@@ -78,16 +81,15 @@ class Endpoint:
         finally:
             self._runtime.drain.free_slot()
 
-    async def _admit(self, path_params: dict[str, Any]) -> Lifecycle | Response | None:
+    async def _admit(self, scope: Any, headers: Headers, path_params: dict[str, Any]) -> Lifecycle | Response | None:
         """Answer the handshake. Returns the connection, ready to run, where it is accepted."""
         credentials = extract_credentials(
-            websocket.requested_subprotocols,
-            websocket.headers.get("Authorization"),
-            websocket.query_string,
+            scope.get("subprotocols", ()),
+            headers.get("Authorization"),
+            scope["query_string"],
             allow_query=self._settings.WS_ALLOW_QUERY_TOKEN,
         )
-        extensions: Any = websocket.scope["extensions"]
-        clock: WallClock = extensions.get(WALL_CLOCK, utc_now)
+        clock: WallClock = scope["extensions"].get(WALL_CLOCK, utc_now)
         with self._runtime.revocations.admission() as admission:
             verdict = await authenticate(credentials, self._bearer_resolver, self._settings)
             verdict = _still_good(verdict, admission, clock)
@@ -95,14 +97,14 @@ class Endpoint:
                 return _refuse_with_http(verdict)
             subprotocol = choose_subprotocol(credentials, self._subprotocols)
             try:
-                transport = await open_transport(self._runtime, self._settings, subprotocol)
+                transport = await open_transport(scope, headers, self._runtime, self._settings, subprotocol)
             except WebSocketDisconnect:
                 return None
             entered = await self._enter(transport, verdict, lambda it: _still_good(it, admission, clock))
         if isinstance(entered, Refusal):
             await self._refuse_with_close(transport, entered)
             return None
-        ws = WebSocket(entered, takeover_of(websocket.scope).masked_scope, path_params, subprotocol)
+        ws = WebSocket(entered, takeover_of(scope).masked_scope, path_params, subprotocol)
         return Lifecycle(
             transport,
             entered,
@@ -141,6 +143,7 @@ class Endpoint:
             identity,
             registry=runtime.registry,
             fan_out=runtime.fan_out,
+            closed=runtime.closed,
             transport=transport,
             settings=self._settings,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from operator import length_hint
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,10 +23,12 @@ class HubRoutes:
         self._app = app
         self.websocket_class: type | None = websocket_class
         self._endpoints: set[str] = set()
+        self._leads_to_hub = lru_cache(maxsize=1024)(self._match)
 
     def add(self, endpoint: str) -> None:
         """Register the endpoint of a hub's view. Idempotent."""
         self._endpoints.add(endpoint)
+        self._leads_to_hub.cache_clear()
 
     def serves(self, path: str) -> bool:
         """Whether Quart is sure to give a handshake for this path to a hub's view, after nothing but the app's hooks.
@@ -41,8 +45,12 @@ class HubRoutes:
             or not path.startswith("/")
         ):
             return False
+        # Matching costs more than all the rest here. The number of rules tells whether one was added since.
+        return self._leads_to_hub(path, length_hint(app.url_map.iter_rules()))
+
+    def _match(self, path: str, _rules: int) -> bool:
         try:
-            rule, _ = app.url_map.bind("").match(path, "GET", return_rule=True, websocket=True)
+            rule, _ = self._app.url_map.bind("").match(path, "GET", return_rule=True, websocket=True)
         except Exception:  # not found, say, or what a converter of the app's own raises: Quart will meet the same
             return False
         return rule.endpoint in self._endpoints

@@ -41,6 +41,7 @@ def make_session(
         identity or Identity(user_id),
         registry=runtime.registry,
         fan_out=runtime.fan_out,
+        closed=runtime.closed,
         transport=transport or FakeTransport(),
         settings=settings or make_settings(WS_SEND_QUEUE_MESSAGES=65536),
     )

@@ -128,7 +128,7 @@ async def test_a_handler_that_ends_its_own_user_is_heard_on_every_node(what: str
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         own, there = join(one, "ann"), join(two, "ann")
         with trio.CancelScope() as handler:
-            own.on_closing.append(lambda _: handler.cancel())
+            own.on_closing = handler.cancel
             await (one.disconnect(user_id="ann") if what == "disconnect" else one.revoke("ann"))
 
         assert handler.cancelled_caught

@@ -9,12 +9,12 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from quart_wshub.connection.inbox import MAX_BYTES, MESSAGE_OVERHEAD_BYTES, Inbox
-from quart_wshub.connection.pacer import YIELD_EVERY
+from quart_wshub.connection.pacer import YIELD_EVERY, Pacer
 from quart_wshub.protocol.errors import WebSocketDisconnect
 
 
 async def test_messages_come_out_in_the_order_they_went_in() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     for message in ("a", b"b", "", b""):
         inbox.put(message)
 
@@ -24,7 +24,7 @@ async def test_messages_come_out_in_the_order_they_went_in() -> None:
 
 
 async def test_a_reader_waits_for_a_message() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     got: list[str | bytes] = []
 
     async def read() -> None:
@@ -40,7 +40,7 @@ async def test_a_reader_waits_for_a_message() -> None:
 
 
 async def test_several_readers_get_every_message_once() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     got: list[str | bytes] = []
 
     async def read() -> None:
@@ -61,7 +61,7 @@ async def test_several_readers_get_every_message_once() -> None:
 
 
 async def test_a_message_taken_by_a_quicker_reader_leaves_the_waiting_one_waiting() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     got: list[str | bytes] = []
 
     async def read() -> None:
@@ -80,7 +80,7 @@ async def test_a_message_taken_by_a_quicker_reader_leaves_the_waiting_one_waitin
 
 
 async def test_waiting_messages_are_readable_after_the_close_and_then_every_get_raises() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     inbox.put("last words")
     inbox.close(4000, "bye")
 
@@ -92,7 +92,7 @@ async def test_waiting_messages_are_readable_after_the_close_and_then_every_get_
 
 
 async def test_only_the_first_close_counts() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     inbox.close(4000, "first")
     inbox.close(4001, "second")
 
@@ -101,7 +101,7 @@ async def test_only_the_first_close_counts() -> None:
 
 
 async def test_closing_wakes_every_waiting_reader() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     woken = 0
 
     async def read() -> None:
@@ -120,7 +120,7 @@ async def test_closing_wakes_every_waiting_reader() -> None:
 
 
 async def test_nothing_is_put_into_a_closed_inbox() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     inbox.close(1000, "")
     inbox.put("too late")
 
@@ -128,7 +128,7 @@ async def test_nothing_is_put_into_a_closed_inbox() -> None:
 
 
 async def test_room_is_bounded_in_bytes() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     inbox.put(b"x" * (MAX_BYTES - MESSAGE_OVERHEAD_BYTES - 1))
     assert inbox.has_room()
 
@@ -141,7 +141,7 @@ async def test_room_is_bounded_in_bytes() -> None:
 
 
 async def test_empty_messages_are_bounded_too() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     while inbox.has_room():
         inbox.put("")
 
@@ -153,7 +153,7 @@ async def test_empty_messages_are_bounded_too() -> None:
 
 
 async def test_the_writer_waits_until_a_reader_has_made_room() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     inbox.put(b"x" * MAX_BYTES)
     inbox.put(b"x" * MAX_BYTES)
     waited = trio.Event()
@@ -174,7 +174,7 @@ async def test_the_writer_waits_until_a_reader_has_made_room() -> None:
 
 
 async def test_the_writer_can_wait_for_room_repeatedly() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     for _ in range(3):
         inbox.put(b"x" * MAX_BYTES)
         async with trio.open_nursery() as nursery:
@@ -185,7 +185,7 @@ async def test_the_writer_can_wait_for_room_repeatedly() -> None:
 
 
 async def test_discarding_makes_room_and_leaves_nothing_to_read() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     for _ in range(3):
         inbox.put(b"x" * MAX_BYTES)
 
@@ -199,7 +199,7 @@ async def test_discarding_makes_room_and_leaves_nothing_to_read() -> None:
 
 
 async def test_a_cancelled_reader_takes_nothing() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     with trio.CancelScope() as scope:
         scope.cancel()
         inbox.put("kept")
@@ -210,7 +210,7 @@ async def test_a_cancelled_reader_takes_nothing() -> None:
 
 
 async def test_a_reader_cancelled_while_it_waits_takes_no_later_message() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inbox.get)
         await wait_all_tasks_blocked()
@@ -221,7 +221,7 @@ async def test_a_reader_cancelled_while_it_waits_takes_no_later_message() -> Non
 
 
 async def test_a_reader_that_never_has_to_wait_still_yields_to_other_tasks() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     for number in range(YIELD_EVERY * 4):
         inbox.put(str(number))
     turns = 0
@@ -242,7 +242,7 @@ async def test_a_reader_that_never_has_to_wait_still_yields_to_other_tasks() -> 
 
 
 async def test_a_reader_that_ignores_the_close_still_yields_to_other_tasks() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Pacer())
     inbox.close(1000, "")
     with assert_checkpoints():
         for _ in range(YIELD_EVERY):

@@ -139,7 +139,7 @@ async def test_a_connection_is_out_of_the_registry_before_begin_close_returns_an
     hub = WebSocketHub()
     connection = join(hub)
     counts: list[int] = []
-    connection.on_closing.append(lambda _: counts.append(hub.connection_count()))
+    connection.on_closing = lambda: counts.append(hub.connection_count())
 
     connection.begin_close(CloseCode.NORMAL, kind=EndingKind.SERVER_CLOSED)
 

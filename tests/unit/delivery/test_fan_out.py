@@ -103,6 +103,7 @@ async def test_a_fan_out_to_ten_thousand_gives_way_to_other_tasks_every_few_hund
                 Identity("ann"),
                 registry=runtime.registry,
                 fan_out=runtime.fan_out,
+                closed=runtime.closed,
                 transport=transport,
                 settings=settings,
             )
