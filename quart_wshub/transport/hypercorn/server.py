@@ -88,21 +88,12 @@ class HubTCPServer(TCPServer):
             self.worker.leave(self)
 
     def drop(self, error: BaseException) -> None:
-        """End the connection over an exception, with one line in the log.
-
-        Raises what is not this connection's to handle: `Cancelled`, `KeyboardInterrupt`, `SystemExit`.
-        """
-        failures: BaseException | None = error
-        others: BaseException | None = None
-        if isinstance(error, BaseExceptionGroup):
-            failures, others = error.split(Exception)
-        elif not isinstance(error, Exception):
-            failures, others = None, error
+        failures, others = BaseExceptionGroup("", [error]).split(Exception)
         if failures is not None:
             self._log_failure(failures)
             self.abort()
         if others is not None:
-            raise others from None
+            raise (error if failures is None else others) from None
 
     def _log_failure(self, error: BaseException) -> None:
         # Neither the text nor the values of a peer's making: a line that an attacker can trigger, but not write.
@@ -125,7 +116,7 @@ class HubTCPServer(TCPServer):
             except (trio.BrokenResourceError, trio.TooSlowError):
                 return
             alpn_protocol = self.stream.selected_alpn_protocol() or alpn_protocol
-        socket = self.socket
+        socket = self._tcp_stream.socket
         try:
             self.client = parse_socket_addr(socket.family, socket.getpeername())
             self.local = parse_socket_addr(socket.family, socket.getsockname())
@@ -149,7 +140,6 @@ class HubTCPServer(TCPServer):
         return None, first
 
     async def serve_http(self, task_group: TaskGroup, alpn_protocol: str, first: bytes | None) -> None:
-        """Serve requests through hypercorn until the connection ends, or is handed over and the app has returned."""
         self.send_lock = trio.Lock()
         self.idle_task = TrioSingleTask()
         self._reading_ended = trio.Event()
@@ -214,7 +204,7 @@ class HubTCPServer(TCPServer):
         """The request mostly comes along with the connection. That spares a deadline and a turn of the event loop."""
         if not self.secure:
             with suppress(OSError):
-                return os.read(self.socket.fileno(), MAX_RECV)
+                return os.read(self._tcp_stream.socket.fileno(), MAX_RECV)
         return b""
 
     async def _read_in_time(self, patience: float) -> bytes | None:
@@ -255,16 +245,12 @@ class HubTCPServer(TCPServer):
                 self._handling.cancel()
 
     async def _close(self) -> None:
-        if self.socket.fileno() != -1:  # else whoever claimed the stream has closed it
+        if self._tcp_stream.socket.fileno() != -1:  # else whoever claimed the stream has closed it
             await super()._close()
 
     @property
-    def socket(self) -> trio.socket.SocketType:
-        """The TCP socket, below TLS where there is TLS."""
-        return self._tcp_stream.socket
-
-    @property
     def _tcp_stream(self) -> trio.SocketStream:
+        """The stream, or the one below TLS."""
         stream: Any = self.stream
         below: trio.SocketStream = getattr(stream, "transport_stream", stream)
         return below
@@ -275,7 +261,6 @@ class HubTCPServer(TCPServer):
             self._reading.cancel()
 
     async def hand_over(self) -> bytes:
-        """Stop reading for good. Returns what was read but not looked at; the caller reads on from there."""
         self.handed_over = True
         if self._reading is not None:
             self._reading.cancel()
@@ -283,9 +268,7 @@ class HubTCPServer(TCPServer):
         return self._unread
 
     def forget_http(self) -> None:
-        """Drop what only HTTP needs; none of it may be used after that."""
         del self.protocol, self.idle_task, self.send_lock, self._handling, self._reading_ended
 
     def abort(self) -> None:
-        """Close the socket now. Idempotent."""
         SocketPipe(self._tcp_stream).abort()

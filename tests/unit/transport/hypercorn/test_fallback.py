@@ -486,7 +486,7 @@ async def test_the_connection_lasts_until_hypercorns_task_has_ended_and_frees_a_
 
     async def stuck(self: Any, event: Any) -> None:
         with trio.CancelScope(shield=True), pytest.raises(trio.ClosedResourceError):
-            await trio.lowlevel.wait_readable(connection.server.socket)
+            await trio.lowlevel.wait_readable(connection.server._tcp_stream.socket)
         ended.append(trio.current_time())
 
     async def app(scope: Any, receive: Receive, send: Send) -> None:

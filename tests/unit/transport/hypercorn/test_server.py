@@ -120,4 +120,4 @@ async def test_to_abort_closes_the_socket_below_tls() -> None:
         server = make_server(respond, wire.server)
         server.abort()
         server.abort()
-        assert server.socket.fileno() == -1
+        assert server._tcp_stream.socket.fileno() == -1
