@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from quart_wshub.cluster.channel_subscriptions import ChannelSubscriptions
 from quart_wshub.cluster.channels import ALL, channel_of, node_channel, topic_channel, user_channel, user_key
 from quart_wshub.cluster.complaints import Complaints
 from quart_wshub.cluster.confirmations import Confirmations
 from quart_wshub.cluster.gaps import GapNotices
 from quart_wshub.cluster.inquiries import ANSWER_SECONDS, Answers, Asked, Inquiries
-from quart_wshub.cluster.interests import Interests
 from quart_wshub.cluster.limit import ClusterLimit
 from quart_wshub.cluster.node_ids import is_node_id, node_of
 from quart_wshub.cluster.outcomes import unpack
@@ -100,8 +100,7 @@ class Cluster:
         self._broker = broker
         self._registry = registry
         self._fan_out = fan_out
-        self._interests = Interests(broker)
-        registry.watch(self._interests)
+        self._subscriptions = registry.watcher = ChannelSubscriptions(broker)
         self._own_publications = own_publication_prefixes(self.node_id)
         self._inquiries = Inquiries(broker)
         self._respondent = Respondent(broker, self._registry, revocations)
@@ -223,7 +222,7 @@ class Cluster:
     @asynccontextmanager
     async def expecting(self, user_id: UserId) -> AsyncIterator[None]:
         """Wait until what other nodes send to a user arrives here. Register the user's socket inside the block."""
-        with self._interests.expecting(user_id) as channel:
+        with self._subscriptions.expecting(user_id) as channel:
             await self._confirmed(channel)
             yield
 
@@ -253,16 +252,11 @@ class Cluster:
             return
         await self._gaps.tell()
         if isinstance(content, Publication):
-            await self._deliver_publication(channel, content)
+            audiences = self._subscriptions.audiences
+            if channel in audiences:  # else its last local member has left
+                await self._fan_out.deliver(audiences[channel], Frame(content.text), content.exclude)
         else:
             self._take_control(channel, origin, content)
-
-    async def _deliver_publication(self, channel: str, publication: Publication) -> None:
-        try:
-            audience = self._interests.audience_of(channel)
-        except KeyError:
-            return  # the last who listened has left
-        await self._fan_out.deliver(audience, Frame(publication.text), publication.exclude)
 
     def _take_control(self, channel: str, origin: str, content: Control) -> None:
         if isinstance(content, Answer):
@@ -272,17 +266,17 @@ class Cluster:
         elif origin == self.node_id:
             self._inquiries.heard(content.ref)
         else:
-            audiences = self._interests.audiences_of((channel,))
-            self._respondent.answer(origin, content, audiences[0] if audiences else None)
+            self._respondent.answer(origin, content, self._subscriptions.audiences.get(channel))
 
     def gap(self, channels: frozenset[str]) -> None:
         """Something may have been missed: tell those who listen, and look again at who is connected elsewhere."""
         self._confirmations.told(channels)
-        audiences = self._interests.audiences_of(channels)
+        subscribed = self._subscriptions.audiences
+        audiences = [subscribed[channel] for channel in channels if channel in subscribed]
         if audiences:
             self._gaps.add(audiences)
         if node_channel(self.node_id) in channels:
-            self._limit.check(*self._registry.users())  # type: ignore[arg-type]  # the registry takes any hashable
+            self._limit.check(*self._registry.users())
         else:
             self._limit.check(*(audience[0] for audience in audiences if isinstance(audience, tuple)))
 
@@ -321,7 +315,7 @@ class Cluster:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self._ended = trio.Event()
-                self._limit.check(*self._registry.users())  # type: ignore[arg-type]  # the registry takes any hashable
+                self._limit.check(*self._registry.users())
                 for task in (self._gaps.run, self._confirmations.run, self._limit.run, self._respondent.run):
                     nursery.start_soon(task)
                 try:

@@ -124,7 +124,7 @@ class Respondent:
             case CountTopic():
                 return [Answer(ref=ref, value=len(registry.of_topic(audience)) if isinstance(audience, str) else 0)]
             case ListUsers():
-                return _in_parts(ref, [user_key(user_id) for user_id in registry.users()])  # type: ignore[arg-type]
+                return _in_parts(ref, [user_key(user_id) for user_id in registry.users()])
             case ListSockets():
                 return [
                     Answer(ref=ref, sockets=sockets_of(registry, audience[0]) if isinstance(audience, tuple) else ())

@@ -63,7 +63,7 @@ class ClusterView:
         """
         answers = await self._ask(ALL, lambda ref: ListUsers(ref=ref), timeout)
         elsewhere = {parse_user_key(key) for parts in answers.by_node.values() for part in parts for key in part.users}
-        return ClusterAnswer(frozenset(elsewhere.union(self._registry.users())), answers.missing)  # type: ignore[arg-type]
+        return ClusterAnswer(frozenset(elsewhere.union(self._registry.users())), answers.missing)
 
     async def connection_count(self, *, timeout: float = ANSWER_SECONDS) -> ClusterAnswer[int]:
         """Open sockets on all nodes.

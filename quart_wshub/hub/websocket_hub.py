@@ -251,7 +251,7 @@ class WebSocketHub:
 
     def online_users(self) -> frozenset[UserId]:
         """The users with at least one open socket on this node."""
-        return self._runtime.registry.users()  # type: ignore[return-value]  # the registry takes any hashable
+        return self._runtime.registry.users()
 
     def connection_count(self) -> int:
         """Open sockets on this node."""
