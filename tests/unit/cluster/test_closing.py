@@ -352,5 +352,5 @@ def assert_nobody_waits(*hubs: WebSocketHub) -> None:
     for hub in hubs:
         cluster = hub.cluster._cluster
         assert cluster is not None
-        assert len(cluster._inquiries) == 0
-        assert cluster._respondent._asked == {}
+        assert len(cluster.requests) == 0
+        assert cluster._responder._client_requests == {}

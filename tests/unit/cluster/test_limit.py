@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from quart_wshub import CloseCode, WebSocketHub
-from quart_wshub.cluster.limit import Socket, beyond
+from quart_wshub.cluster.limit import Socket, oldest_beyond
 from quart_wshub.hub.websocket_hub import runtime_of
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import join
@@ -27,7 +27,7 @@ sockets = st.lists(st.builds(Socket, st.integers(0, 5), st.uuids(), st.sampled_f
 
 @given(sockets, st.integers(1, 4))
 def test_the_newest_are_never_beyond_the_limit(some: list[Socket], limit: int) -> None:
-    too_many = beyond(some, limit)
+    too_many = oldest_beyond(some, limit)
 
     assert len(too_many) == max(0, len(set(some)) - limit)
     kept = set(some) - set(too_many)
@@ -36,12 +36,12 @@ def test_the_newest_are_never_beyond_the_limit(some: list[Socket], limit: int) -
 
 @given(sockets, sockets, st.integers(1, 4))
 def test_who_knows_only_some_evicts_nobody_who_may_stay(some: list[Socket], others: list[Socket], limit: int) -> None:
-    assert set(beyond(some, limit)) <= set(beyond(some + others, limit))
+    assert set(oldest_beyond(some, limit)) <= set(oldest_beyond(some + others, limit))
 
 
 def test_ties_are_decided_by_the_id() -> None:
     older, newer = Socket(1, UUID(int=1), "b"), Socket(1, UUID(int=2), "a")
-    assert beyond([newer, older], 1) == [older]
+    assert oldest_beyond([newer, older], 1) == [older]
 
 
 async def test_the_oldest_anywhere_is_evicted_with_4429() -> None:
@@ -187,7 +187,7 @@ async def assert_idle(hub: WebSocketHub) -> None:
     """Nothing is being asked any more."""
     cluster = hub.cluster._cluster
     assert cluster is not None
-    assert len(cluster._inquiries) == 0
+    assert len(cluster.requests) == 0
 
 
 @pytest.mark.parametrize("leave_first", [True, False])

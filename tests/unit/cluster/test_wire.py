@@ -11,19 +11,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quart_wshub.cluster.channels import user_key
+from quart_wshub.cluster.outcome import Outcome
 from quart_wshub.cluster.wire import (
-    Answer,
-    AskClient,
+    CancelRequest,
     CloseConnection,
     CloseUser,
     Control,
     CountConnections,
     CountTopic,
-    GiveUp,
     ListSockets,
     ListUsers,
-    Outcome,
     Publication,
+    RequestClient,
+    Response,
     RevokeUser,
     UnreadableError,
     decode,
@@ -59,15 +59,15 @@ controls: st.SearchStrategy[Control] = st.one_of(
     st.builds(CloseConnection, ref=refs, connection_id=st.uuids(), code=codes, reason=short_texts),
     st.builds(RevokeUser, ref=refs, user=keys, reason=short_texts),
     st.builds(
-        AskClient,
+        RequestClient,
         ref=refs,
         connection_id=st.uuids(),
         text=texts,
         timeout=st.none() | st.floats(0, allow_infinity=False),
     ),
-    st.builds(GiveUp, ref=refs),
+    st.builds(CancelRequest, ref=refs),
     st.builds(
-        Answer,
+        Response,
         ref=refs,
         part=st.integers(0, 9),
         parts=st.integers(1, 9),

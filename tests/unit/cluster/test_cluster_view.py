@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import BrokerUnavailableError, WebSocketHub
 from quart_wshub.cluster.channels import user_key
-from quart_wshub.cluster.wire import Answer, encode_control
+from quart_wshub.cluster.wire import Response, encode_control
 from quart_wshub.hub.websocket_hub import runtime_of
 from tests.unit.bus import Bus, hubs_on
 from tests.unit.fakes import join
@@ -131,7 +131,7 @@ async def test_an_answer_that_lacks_a_part_does_not_count(autojump_clock: object
 async def _answer_partly(bus: Bus) -> None:
     await wait_all_tasks_blocked()
     for part in (0, 1):
-        answer = Answer(ref=1, part=part, parts=3, users=(user_key("ann"),))
+        answer = Response(ref=1, part=part, parts=3, users=(user_key("ann"),))
         bus.brokers[0].arrive(f"node:{bus.brokers[0].node_id}", encode_control("0123456789ab", answer))
 
 
@@ -157,4 +157,4 @@ async def test_questions_leave_nothing_behind(autojump_clock: object) -> None:
         with pytest.raises(BrokerUnavailableError):
             await one.cluster.online_users()
 
-        assert len(cluster._inquiries) == 0
+        assert len(cluster.requests) == 0
