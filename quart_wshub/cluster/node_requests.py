@@ -6,6 +6,7 @@ receives its own request: that stands for its response.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,7 +20,7 @@ from quart_wshub.protocol.errors import BrokerUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from quart_wshub.broker.base import Broker
+    from quart_wshub.broker.base import Broker, Receipt
     from quart_wshub.cluster.wire import Request
 
 __all__ = ["RESPONSE_SECONDS", "BackgroundRequest", "NodeRequests", "Responses"]
@@ -33,7 +34,7 @@ class Responses:
     """The responses that came in time.
 
     Attributes:
-        by_node: the parts of each complete response, without this node's own.
+        by_node: the parts of each complete response; this node's own has none.
         missing: nodes that got the request and did not respond; `None` if the broker cannot tell how many got it.
     """
 
@@ -44,40 +45,6 @@ class Responses:
     def total(self) -> int:
         """The sum of the responses' values."""
         return sum(part.value for parts in self.by_node.values() for part in parts)
-
-
-class _PendingRequest:
-    """One request that waits for responses."""
-
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self._expected: int | None = None
-        self._complete: dict[str, list[Response]] = {}
-        self._responded: set[str] = set()
-        self._parts: defaultdict[str, dict[int, Response]] = defaultdict(dict)
-
-    def expect(self, nodes: int | None) -> None:
-        self._expected = nodes
-        self._check()
-
-    def add(self, node: str, response: Response) -> None:
-        parts = self._parts[node]
-        parts[response.part] = response
-        if len(parts) == response.parts:
-            self._complete[node] = list(parts.values())
-            self.responded(node)
-
-    def responded(self, node: str) -> None:
-        self._responded.add(node)
-        self._check()
-
-    def _check(self) -> None:
-        if self._expected is not None and len(self._responded) >= self._expected:
-            self.done.set()
-
-    def responses(self) -> Responses:
-        missing = None if self._expected is None else max(0, self._expected - len(self._responded))
-        return Responses(self._complete, missing)
 
 
 class BackgroundRequest:
@@ -114,7 +81,7 @@ class NodeRequests:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._refs = count(1)
-        self._pending: dict[int, _PendingRequest] = {}
+        self._pending: dict[int, trio.MemorySendChannel[tuple[str, Response | None]]] = {}
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -129,26 +96,31 @@ class NodeRequests:
         Raises:
             BrokerUnavailableError: the request could not be sent.
         """
-        pending = self._pending[request.ref] = _PendingRequest()
-        sent = False
+        self._pending[request.ref], incoming = trio.open_memory_channel[tuple[str, Response | None]](math.inf)
+        parts: defaultdict[str, dict[int, Response]] = defaultdict(dict)
+        complete: dict[str, Sequence[Response]] = {}
+        receipt: Receipt | None = None
         try:
             with trio.move_on_after(timeout):
                 receipt = await self._broker.publish(channel, encode_control(self._broker.node_id, request))
-                sent = True
-                pending.expect(receipt.nodes)
-                await pending.done.wait()
+                while receipt.nodes is None or len(complete) < receipt.nodes:
+                    node, part = await incoming.receive()
+                    if part is not None:
+                        parts[node][part.part] = part
+                    if part is None or len(parts[node]) == part.parts:
+                        complete[node] = tuple(parts[node].values())
         finally:
             del self._pending[request.ref]
-        if not sent:
+        if receipt is None:
             raise BrokerUnavailableError(f"the broker did not take a request to other nodes within {timeout} s")
-        return pending.responses()
+        return Responses(complete, None if receipt.nodes is None else receipt.nodes - len(complete))
 
     def receive(self, node: str, response: Response) -> None:
-        """Take another node's response; a late one is dropped."""
-        if (pending := self._pending.get(response.ref)) is not None:
-            pending.add(node, response)
+        """Take a part of another node's response; a late one is dropped."""
+        if response.ref in self._pending:
+            self._pending[response.ref].send_nowait((node, response))
 
     def receive_own(self, ref: int) -> None:
         """This node has received its own request."""
-        if (pending := self._pending.get(ref)) is not None:
-            pending.responded(self._broker.node_id)
+        if ref in self._pending:
+            self._pending[ref].send_nowait((self._broker.node_id, None))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.errors import (
@@ -19,7 +19,7 @@ from quart_wshub.protocol.errors import (
 __all__ = ["Outcome"]
 
 
-class Outcome(BaseModel):
+class Outcome(BaseModel, frozen=True):
     """How a request to a client ended.
 
     Attributes:
@@ -27,8 +27,6 @@ class Outcome(BaseModel):
         code: the close code.
         error: code, message and details of the client's error.
     """
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     kind: Literal["reply", "unknown", "closed", "timeout", "limit", "failed"]
     text: str = ""

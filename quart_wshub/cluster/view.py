@@ -44,8 +44,8 @@ class ClusterAnswer(Generic[T]):
 class ClusterView:
     """Asks all nodes of the hub, anew each time: a node that died is not counted any more.
 
-    Every method takes a `timeout` in seconds for the answers. Without a broker, or while it does not run, this node is
-    the only one.
+    Every method takes a `timeout` in seconds for the answers, and raises `BrokerUnavailableError` if the other nodes
+    cannot be asked at the moment. Without a broker, or while it does not run, this node is the only one.
     """
 
     def __init__(self, registry: Registry[Session], cluster: Cluster | None) -> None:
@@ -53,11 +53,7 @@ class ClusterView:
         self._cluster = cluster
 
     async def online_users(self, *, timeout: float = RESPONSE_SECONDS) -> ClusterAnswer[frozenset[UserId]]:
-        """The users with at least one open socket on any node.
-
-        Raises:
-            BrokerUnavailableError: the other nodes cannot be asked at the moment.
-        """
+        """The users with at least one open socket on any node."""
         responses = await self._ask(ALL, ListUsers, timeout)
         elsewhere = {
             parse_user_key(key) for parts in responses.by_node.values() for part in parts for key in part.users
@@ -65,20 +61,12 @@ class ClusterView:
         return ClusterAnswer(frozenset(elsewhere | self._registry.users()), responses.missing)
 
     async def connection_count(self, *, timeout: float = RESPONSE_SECONDS) -> ClusterAnswer[int]:
-        """Open sockets on all nodes.
-
-        Raises:
-            BrokerUnavailableError: the other nodes cannot be asked at the moment.
-        """
+        """Open sockets on all nodes."""
         responses = await self._ask(ALL, CountConnections, timeout)
         return ClusterAnswer(responses.total + len(self._registry), responses.missing)
 
     async def topic_count(self, topic: str, *, timeout: float = RESPONSE_SECONDS) -> ClusterAnswer[int]:
-        """Subscribers of a topic on all nodes.
-
-        Raises:
-            BrokerUnavailableError: the other nodes cannot be asked at the moment.
-        """
+        """Subscribers of a topic on all nodes."""
         responses = await self._ask(topic_channel(topic), CountTopic, timeout)
         return ClusterAnswer(responses.total + len(self._registry.of_topic(topic)), responses.missing)
 

@@ -13,7 +13,7 @@ The audience of a publication, or the subject of a request, is given by the chan
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -23,6 +23,9 @@ from quart_wshub.cluster.channels import parse_user_key
 from quart_wshub.cluster.node_ids import NODE_DIGITS, is_node_id
 from quart_wshub.cluster.outcome import Outcome
 from quart_wshub.protocol.close_codes import CloseCode, validate_close
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "NO_RESPONSE",
@@ -70,23 +73,19 @@ class Publication:
     exclude: UUID | None = None
 
 
-def _user_key(key: str) -> str:
-    parse_user_key(key)
-    return key
+def _valid_if(check: Callable[[Any], object]) -> AfterValidator:
+    """Accept only values for which `check` raises no `ValueError`."""
+
+    def validate(value: Any) -> Any:
+        check(value)
+        return value
+
+    return AfterValidator(validate)
 
 
-def _code(code: int) -> int:
-    validate_close(code, "")
-    return code
-
-
-def _reason(reason: str) -> str:
-    validate_close(CloseCode.NORMAL, reason)
-    return reason
-
-
-UserKey = Annotated[str, AfterValidator(_user_key)]
-Reason = Annotated[str, AfterValidator(_reason)]
+UserKey = Annotated[str, _valid_if(parse_user_key)]
+Code = Annotated[int, _valid_if(lambda code: validate_close(code, ""))]
+Reason = Annotated[str, _valid_if(lambda reason: validate_close(CloseCode.NORMAL, reason))]
 
 
 class _Control(BaseModel):
@@ -124,7 +123,7 @@ class ListSockets(_Request):
 
 
 class _Close(_Request):
-    code: Annotated[int, AfterValidator(_code)]
+    code: Code
     reason: Reason
 
 

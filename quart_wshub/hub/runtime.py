@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
-    import trio
-
     from quart_wshub.auth.identity import UserId
     from quart_wshub.broker.base import Broker
     from quart_wshub.cluster.node_requests import BackgroundRequest
@@ -145,26 +143,3 @@ class HubRuntime:
             closed=dict(self._closed),
             broker=None if self.cluster is None else self.cluster.statistics(),
         )
-
-    # Running the broker
-
-    async def run_broker(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run the broker, if there is one, until `stop_broker`.
-
-        Raises:
-            ConfigurationError: the broker cannot work.
-        """
-        if self.cluster is None:
-            task_status.started()
-        else:
-            await self.cluster.run(task_status=task_status)
-
-    async def broker_connected(self, seconds: float) -> None:
-        """Wait until the broker receives messages, at most this long. Without a broker this returns at once."""
-        if self.cluster is not None:
-            await self.cluster.connected(seconds)
-
-    async def stop_broker(self) -> None:
-        """Cancel `run_broker` and wait until it has ended. Idempotent."""
-        if self.cluster is not None:
-            await self.cluster.stop()

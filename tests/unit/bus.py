@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from quart_wshub.broker.base import Broker, BrokerListener
+    from quart_wshub.cluster.cluster import Cluster
 
-__all__ = ["Bus", "BusBroker", "hubs_on"]
+__all__ = ["Bus", "BusBroker", "cluster_of", "hubs_on"]
 
 TIMEOUT = 5.0
 
@@ -194,13 +195,20 @@ class BusBroker:
         )
 
 
+def cluster_of(hub: WebSocketHub) -> Cluster:
+    """What connects a hub to its broker."""
+    cluster = runtime_of(hub).cluster
+    assert cluster is not None
+    return cluster
+
+
 @asynccontextmanager
 async def hubs_on(*brokers: Broker, max_per_user: int = 5) -> AsyncIterator[list[WebSocketHub]]:
     """A hub on each of these brokers, which run inside the block."""
     hubs = [WebSocketHub(max_per_user=max_per_user, broker=broker) for broker in brokers]
     async with trio.open_nursery() as nursery:
         for hub in hubs:
-            await nursery.start(runtime_of(hub).run_broker)
+            await nursery.start(cluster_of(hub).run)
         yield hubs
         for hub in hubs:
-            await runtime_of(hub).stop_broker()
+            await cluster_of(hub).stop()

@@ -27,7 +27,7 @@ from quart_wshub import (
 from quart_wshub.cluster.node_ids import make_connection_id
 from quart_wshub.connection.requests import MAX_PENDING
 from quart_wshub.hub.websocket_hub import runtime_of
-from tests.unit.bus import Bus, hubs_on
+from tests.unit.bus import Bus, cluster_of, hubs_on
 from tests.unit.fakes import delivered, join, texts
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ async def test_a_disconnection_under_way_ends_with_the_broker() -> None:
 
         nursery.start_soon(disconnect)
         await wait_all_tasks_blocked()
-        await runtime_of(one).stop_broker()
+        await cluster_of(one).stop()
 
 
 # Revoking
@@ -350,7 +350,6 @@ async def test_while_the_backend_is_away_a_request_fails() -> None:
 
 def assert_nobody_waits(*hubs: WebSocketHub) -> None:
     for hub in hubs:
-        cluster = hub.cluster._cluster
-        assert cluster is not None
+        cluster = cluster_of(hub)
         assert len(cluster.requests) == 0
         assert cluster._responder._client_requests == {}

@@ -12,7 +12,7 @@ from quart_wshub import BrokerUnavailableError, WebSocketHub
 from quart_wshub.cluster.channels import user_key
 from quart_wshub.cluster.wire import Response, encode_control
 from quart_wshub.hub.websocket_hub import runtime_of
-from tests.unit.bus import Bus, hubs_on
+from tests.unit.bus import Bus, cluster_of, hubs_on
 from tests.unit.fakes import join
 
 
@@ -146,8 +146,7 @@ async def test_while_the_backend_is_away_the_question_fails() -> None:
 async def test_questions_leave_nothing_behind(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, _):
-        cluster = one.cluster._cluster
-        assert cluster is not None
+        cluster = cluster_of(one)
         await one.cluster.online_users()
         with trio.move_on_after(0):
             await one.cluster.online_users()

@@ -18,7 +18,7 @@ from quart_wshub.broker.memory import MemoryBroker, MemoryExchange
 from quart_wshub.cluster.node_ids import node_of
 from quart_wshub.connection.ending import EndingKind
 from quart_wshub.hub.websocket_hub import runtime_of
-from tests.unit.bus import Bus, BusBroker, hubs_on
+from tests.unit.bus import Bus, BusBroker, cluster_of, hubs_on
 from tests.unit.fakes import delivered, join, texts
 
 if TYPE_CHECKING:
@@ -418,9 +418,6 @@ async def test_without_a_broker_ids_are_random_and_nothing_is_listened_to() -> N
     assert hub.ready
     async with runtime_of(hub).expecting("ann"):
         pass
-    await runtime_of(hub).stop_broker()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(runtime_of(hub).run_broker)
 
 
 async def test_ids_tell_the_node() -> None:
@@ -495,13 +492,13 @@ async def test_a_broker_that_is_configured_wrongly_fails_the_start() -> None:
     hub = WebSocketHub(broker=Wrong(Bus(), "0123456789ab"))
     async with trio.open_nursery() as nursery:
         with pytest.raises(ConfigurationError, match="no such thing"):
-            await nursery.start(runtime_of(hub).run_broker)
+            await nursery.start(cluster_of(hub).run)
 
 
 async def test_the_broker_runs_once_however_often_it_is_started() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,), trio.open_nursery() as nursery:
-        await nursery.start(runtime_of(hub).run_broker)
+        await nursery.start(cluster_of(hub).run)
         await wait_all_tasks_blocked()
         assert not nursery.child_tasks
         assert hub.ready
@@ -509,7 +506,7 @@ async def test_the_broker_runs_once_however_often_it_is_started() -> None:
         assert statistics is not None
         assert statistics.ready
     assert not hub.ready
-    await runtime_of(hub).stop_broker()
+    await cluster_of(hub).stop()
 
 
 # What cannot be read

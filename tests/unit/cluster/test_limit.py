@@ -13,8 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from quart_wshub import CloseCode, WebSocketHub
 from quart_wshub.cluster.limit import Socket, oldest_beyond
-from quart_wshub.hub.websocket_hub import runtime_of
-from tests.unit.bus import Bus, hubs_on
+from tests.unit.bus import Bus, cluster_of, hubs_on
 from tests.unit.fakes import join
 
 if TYPE_CHECKING:
@@ -134,10 +133,10 @@ async def test_sockets_that_were_there_before_the_broker_ran_are_counted(autojum
         two = WebSocketHub(max_per_user=MAX, broker=bus.broker())
         second = [join(two, "ann") for _ in range(MAX)]
         async with trio.open_nursery() as nursery:
-            await nursery.start(runtime_of(two).run_broker)
+            await nursery.start(cluster_of(two).run)
             await settle(bus)
             assert still_open(first + second) == set(second)
-            await runtime_of(two).stop_broker()
+            await cluster_of(two).stop()
 
 
 async def test_a_lost_eviction_is_made_up_for_after_the_gap(autojump_clock: object) -> None:
@@ -185,8 +184,7 @@ async def test_a_node_that_hung_for_a_while_is_asked_again(autojump_clock: objec
 
 async def assert_idle(hub: WebSocketHub) -> None:
     """Nothing is being asked any more."""
-    cluster = hub.cluster._cluster
-    assert cluster is not None
+    cluster = cluster_of(hub)
     assert len(cluster.requests) == 0
 
 
