@@ -160,9 +160,8 @@ class Cluster:
 
     def _start(self, send: Callable[[], Awaitable[Responses]]) -> BackgroundRequest | None:
         """Start a request in this cluster's own nursery; `None` if the broker does not run."""
-        if not self.reaches_others():
+        if not self.reaches_others() or self._nursery is None:
             return None
-        assert self._nursery is not None
         request = BackgroundRequest()
         self._nursery.start_soon(request.run, send)
         return request

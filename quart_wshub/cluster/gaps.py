@@ -13,12 +13,14 @@ from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.frame import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from quart_wshub.connection.session import Session
     from quart_wshub.delivery.audience import Audience
     from quart_wshub.delivery.fan_out import FanOut
     from quart_wshub.delivery.registry import Registry
+
+    Members = Callable[[], Collection[Session]]
 
 __all__ = ["GapNotices", "affected"]
 
@@ -28,11 +30,11 @@ Topics = frozenset[str] | None
 """What a socket may have missed: messages in these topics, or, `None`, any message."""
 
 
-def affected(registry: Registry[Session], audiences: Iterable[Audience]) -> dict[Topics, Collection[Session]]:
+def affected(registry: Registry[Session], audiences: Iterable[Audience]) -> dict[Topics, Members]:
     """The sockets to notify, grouped by what they may have missed."""
     audiences = set(audiences)
     if None in audiences:
-        return {None: registry.everyone()}
+        return {None: registry.everyone}
     missed_any: dict[Session, None] = {}
     missed_topics: defaultdict[Session, set[str]] = defaultdict(set)
     for audience in audiences:
@@ -46,7 +48,7 @@ def affected(registry: Registry[Session], audiences: Iterable[Audience]) -> dict
     for connection, topics in missed_topics.items():
         if connection not in missed_any:
             groups[frozenset(topics)][connection] = None
-    return {topics: connections.keys() for topics, connections in groups.items() if connections}
+    return {topics: group.keys for topics, group in groups.items() if group}
 
 
 class GapNotices:
@@ -78,9 +80,8 @@ class GapNotices:
         async with self._sending:
             pending, self._pending = self._pending, set()
             self._added = trio.Event()
-            for topics, connections in affected(self._registry, pending).items():
-                frame = gap_frame(topics)
-                await self._fan_out.deliver_to(("gap", topics), lambda group=connections: group, frame)  # type: ignore[misc]
+            for topics, members in affected(self._registry, pending).items():
+                await self._fan_out.deliver_to(("gap", topics), members, gap_frame(topics))
 
 
 def gap_frame(topics: Topics) -> Frame:

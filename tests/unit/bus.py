@@ -1,4 +1,4 @@
-"""Brokers that share one bus in memory, and do to messages what a test wants; and hubs upon them."""
+"""Brokers on one bus in memory, whose faults a test controls; and hubs on them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Bus:
         return broker
 
     def send(self, channel: str, message: bytes) -> int:
-        """Hand a message to every node that listens; returns how many."""
+        """Hand a message to every subscribed node; returns how many."""
         listeners = [broker for broker in self.brokers if channel in broker.confirmed and broker.connected]
         for broker in listeners:
             broker.arrive(channel, message)
@@ -59,7 +59,7 @@ class BusBroker:
 
     Attributes:
         wanted, confirmed: channels.
-        calls: every `listen` and `ignore` that changed something, in order.
+        calls: every `subscribe` and `unsubscribe` that changed something, in order.
         sent: every message that was posted or published.
         connected: `False`: nothing comes in any more, as after the death of the node.
         deaf: what comes in stays where it is, as with a node that hangs.
