@@ -1,6 +1,6 @@
-"""The names of the channels on which messages go from node to node.
+"""The names of the channels between nodes.
 
-Every name has a UTF-8 form, also where a topic or a user id has none.
+Every name has a UTF-8 form, even if the topic or user id has none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 ALL = "all"
-"""The channel for everyone; every node listens to it."""
+"""The channel for everyone; every node subscribes to it."""
 
 
 def channel_of(audience: Audience) -> str:
@@ -35,22 +35,22 @@ def channel_of(audience: Audience) -> str:
 
 
 def topic_channel(topic: str) -> str:
-    """The channel for a topic's subscribers; nodes that have some listen to it."""
+    """The channel for a topic's subscribers; nodes that have some subscribe to it."""
     return f"topic:{topic}" if has_utf8_form(topic) else f"topic-x:{_in_hex(topic)}"
 
 
 def user_channel(user_id: UserId) -> str:
-    """The channel for a user's sockets; nodes that have some listen to it."""
+    """The channel for a user's sockets; nodes that have some subscribe to it."""
     return f"user:{user_key(user_id)}"
 
 
 def node_channel(node_id: str) -> str:
-    """The channel that this one node listens to."""
+    """The channel to which only this node subscribes."""
     return f"node:{node_id}"
 
 
 def user_key(user_id: UserId) -> str:
-    """A text that stands for a user id, and for no other: a UUID, its string and an integer stay apart."""
+    """A string unique to this user id: a UUID, its string and an integer have different keys."""
     if isinstance(user_id, UUID):
         return f"u:{user_id.hex}"
     if isinstance(user_id, int):
@@ -59,10 +59,10 @@ def user_key(user_id: UserId) -> str:
 
 
 def parse_user_key(key: str) -> UserId:
-    """The user id that a text stands for.
+    """The user id of a `user_key`.
 
     Raises:
-        ValueError: it stands for none.
+        ValueError: this is not a user key.
     """
     kind, _, value = key.partition(":")
     match kind:
@@ -74,12 +74,11 @@ def parse_user_key(key: str) -> UserId:
             return value
         case "x":
             return bytes.fromhex(value).decode(errors="surrogatepass")
-    msg = f"not a user key: {kind[:1]!r}"
-    raise ValueError(msg)
+    raise ValueError(f"not a user key: {kind[:1]!r}")
 
 
 def has_utf8_form(text: str) -> bool:
-    """Whether a text can be sent at all: one with a lone surrogate cannot."""
+    """Whether a string can be encoded: one with a lone surrogate cannot."""
     if text.isascii():
         return True
     try:

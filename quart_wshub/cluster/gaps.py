@@ -1,4 +1,4 @@
-"""Telling sockets that they may have missed something: one `gap` envelope for each set of topics."""
+"""Notifying sockets that they may have missed messages: one `gap` envelope for each set of topics."""
 
 from __future__ import annotations
 
@@ -13,78 +13,78 @@ from quart_wshub.protocol.envelope import WSEnvelope
 from quart_wshub.protocol.frame import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from quart_wshub.connection.session import Session
     from quart_wshub.delivery.audience import Audience
     from quart_wshub.delivery.fan_out import FanOut
     from quart_wshub.delivery.registry import Registry
 
+    Members = Callable[[], Collection[Session]]
+
 __all__ = ["GapNotices", "affected"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
 Topics = frozenset[str] | None
-"""What a socket may have missed: these topics, or, `None`, anything."""
+"""What a socket may have missed: messages in these topics, or, `None`, any message."""
 
 
-def affected(registry: Registry[Session], audiences: Iterable[Audience]) -> dict[Topics, Collection[Session]]:
-    """Which sockets have to be told, by what they have to be told."""
+def affected(registry: Registry[Session], audiences: Iterable[Audience]) -> dict[Topics, Members]:
+    """The sockets to notify, grouped by what they may have missed."""
     audiences = set(audiences)
     if None in audiences:
-        return {None: registry.everyone()}
-    of_anything: dict[Session, None] = {}
-    topics: defaultdict[Session, set[str]] = defaultdict(set)
+        return {None: registry.everyone}
+    missed_any: dict[Session, None] = {}
+    missed_topics: defaultdict[Session, set[str]] = defaultdict(set)
     for audience in audiences:
         if isinstance(audience, tuple):
-            of_anything.update(dict.fromkeys(registry.of_user(audience[0])))
+            missed_any.update(dict.fromkeys(registry.of_user(audience[0])))
         elif audience is not None:
             for connection in registry.of_topic(audience):
-                topics[connection].add(audience)
+                missed_topics[connection].add(audience)
     groups: defaultdict[Topics, dict[Session, None]] = defaultdict(dict)
-    if of_anything:
-        groups[None] = of_anything
-    for connection, missed in topics.items():
-        if connection not in of_anything:
-            groups[frozenset(missed)][connection] = None
-    return {missed: connections.keys() for missed, connections in groups.items()}
+    groups[None] = missed_any
+    for connection, topics in missed_topics.items():
+        if connection not in missed_any:
+            groups[frozenset(topics)][connection] = None
+    return {topics: group.keys for topics, group in groups.items() if group}
 
 
 class GapNotices:
-    """Takes note of gaps at once, and tells the sockets in the order of all other deliveries."""
+    """Notifies sockets of gaps, in order with all other deliveries."""
 
     def __init__(self, registry: Registry[Session], fan_out: FanOut) -> None:
         self._registry = registry
         self._fan_out = fan_out
         self._pending: set[Audience] = set()
-        self._news = trio.Event()
-        self._telling = trio.Lock()
+        self._added = trio.Event()
+        self._sending = trio.Lock()
 
     def add(self, audiences: Collection[Audience]) -> None:
-        """Those who listen have to be told."""
+        """Notify these audiences soon. Does not wait."""
         log.warning("messages from other nodes may have been missed, in %d channels", len(audiences))
         self._pending.update(audiences)
-        self._news.set()
+        self._added.set()
 
     async def run(self) -> None:
-        """Tell them."""
+        """Send the notices."""
         while True:
-            await self._news.wait()
-            await self.tell()
+            await self._added.wait()
+            await self.flush()
 
-    async def tell(self) -> None:
-        """Tell them now, if there is anything to tell: before what comes after the gap."""
-        if not self._news.is_set() and not self._telling.locked():
+    async def flush(self) -> None:
+        """Send the pending notices now, if there are any: before whatever comes after the gap."""
+        if not self._added.is_set() and not self._sending.locked():
             return
-        async with self._telling:
+        async with self._sending:
             pending, self._pending = self._pending, set()
-            self._news = trio.Event()
-            for topics, connections in affected(self._registry, pending).items():
-                frame = gap_frame(topics)
-                await self._fan_out.deliver_to(("gap", topics), lambda group=connections: group, frame)  # type: ignore[misc]
+            self._added = trio.Event()
+            for topics, members in affected(self._registry, pending).items():
+                await self._fan_out.deliver_to(("gap", topics), members, gap_frame(topics))
 
 
 def gap_frame(topics: Topics) -> Frame:
-    """The message that tells of a gap."""
+    """The `gap` envelope. If a topic has no UTF-8 form, it names none."""
     missed = sorted(topics) if topics is not None and all(map(has_utf8_form, topics)) else None
     return Frame(WSEnvelope(type="gap", data={"topics": missed}).encode())

@@ -1,13 +1,14 @@
 """`max_per_user` over all nodes, by messages only.
 
-After a socket is registered, its node, which listens to the user's channel by then, asks all that listen to it which
-sockets of the user they have, and evicts the oldest beyond the limit, wherever they are. A node with an incomplete list
-evicts too few, never a wrong one: who is not among the newest of some is not among the newest of all.
+After a socket is registered, its node, which is subscribed to the user's channel by then, asks all subscribed nodes
+for the user's sockets and evicts the oldest beyond the limit, wherever they are. A node with an incomplete list evicts
+too few, never a wrong one: a socket that is not among the newest of some is not among the newest of all.
 
-Of several sockets that come at the same time on several nodes, take the one whose question is published last: by then
-all are registered, and all their nodes listen. So the answers to that question name them all, and what has to go, goes.
+Of several sockets that connect at the same time on several nodes, take the one whose request is published last: by then
+all are registered, and all their nodes are subscribed. So the responses to that request list them all, and every
+excess socket is evicted.
 
-Which is older is told by the clocks of their nodes, and by their ids where these say the same.
+Age is compared by the clocks of the nodes, and by connection id where these are equal.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from quart_wshub.cluster.channels import node_channel, user_channel
-from quart_wshub.cluster.inquiries import ANSWER_SECONDS
-from quart_wshub.cluster.wire import NO_ANSWER_WANTED, CloseConnection, ListSockets, encode_control
+from quart_wshub.cluster.node_requests import RESPONSE_SECONDS
+from quart_wshub.cluster.wire import NO_RESPONSE, CloseConnection, ListSockets, encode_control
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.errors import BrokerUnavailableError
 
@@ -29,22 +30,22 @@ if TYPE_CHECKING:
 
     from quart_wshub.auth.identity import UserId
     from quart_wshub.broker.base import Broker
-    from quart_wshub.cluster.inquiries import Answers, Inquiries
+    from quart_wshub.cluster.node_requests import NodeRequests, Responses
     from quart_wshub.connection.session import Session
     from quart_wshub.delivery.registry import Registry
 
-__all__ = ["ClusterLimit", "Socket", "beyond", "sockets_of"]
+__all__ = ["ClusterLimit", "Socket", "oldest_beyond", "sockets_of"]
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
-MAX_AT_ONCE = 256
-"""Users that are asked about at the same time."""
+MAX_CONCURRENT_CHECKS = 256
+"""Users that are checked at the same time."""
 
 RETRY_SECONDS = 1.0
-"""Before a question that could not be put, or was not answered by all, is put again."""
+"""The pause before a request that could not be sent, or was not answered by all nodes, is repeated."""
 
-MAX_TRIES_UNANSWERED = 3
-"""A node that says nothing for so long is waited for no more."""
+MAX_INCOMPLETE = 3
+"""After so many incomplete responses the silent nodes are ignored."""
 
 
 class Socket(NamedTuple):
@@ -55,13 +56,13 @@ class Socket(NamedTuple):
     node: str
 
 
-def beyond(sockets: Iterable[Socket], limit: int) -> list[Socket]:
-    """The oldest of these that are too many."""
+def oldest_beyond(sockets: Iterable[Socket], limit: int) -> list[Socket]:
+    """The oldest of these sockets that exceed the limit."""
     return sorted(set(sockets))[:-limit]
 
 
 def sockets_of(registry: Registry[Session], user_id: UserId) -> tuple[tuple[int, UUID], ...]:
-    """A user's sockets on this node."""
+    """A user's sockets on this node, as a `Response` lists them."""
     return tuple(
         (round(connection.connected_at.timestamp() * 1_000_000), connection.connection_id)
         for connection in registry.of_user(user_id)
@@ -69,82 +70,77 @@ def sockets_of(registry: Registry[Session], user_id: UserId) -> tuple[tuple[int,
 
 
 class ClusterLimit:
-    """Sees to it that no user has too many sockets on all nodes together."""
+    """Evicts a user's oldest sockets when there are too many on all nodes together."""
 
-    def __init__(self, broker: Broker, inquiries: Inquiries, registry: Registry[Session], max_per_user: int) -> None:
+    def __init__(self, broker: Broker, requests: NodeRequests, registry: Registry[Session], max_per_user: int) -> None:
         self._broker = broker
-        self._inquiries = inquiries
+        self._requests = requests
         self._registry = registry
         self._max_per_user = max_per_user
         self._due: dict[UserId, None] = {}
-        self._news = trio.Event()
-        self._room = trio.Semaphore(MAX_AT_ONCE)
+        self._added = trio.Event()
+        self._capacity = trio.Semaphore(MAX_CONCURRENT_CHECKS)
 
-    def check(self, *users: UserId) -> None:
-        """These users may have too many sockets. Returns at once."""
-        if users:
-            self._due.update(dict.fromkeys(users))
-            self._news.set()
+    def check(self, users: Iterable[UserId]) -> None:
+        """Check these users soon. Does not wait."""
+        self._due.update(dict.fromkeys(users))
+        if self._due:
+            self._added.set()
 
     async def run(self) -> None:
-        """Do what `check` asked for."""
+        """Carry out the checks."""
         async with trio.open_nursery() as nursery:
             while True:
-                await self._news.wait()
-                await self._room.acquire()
+                await self._added.wait()
+                await self._capacity.acquire()
                 nursery.start_soon(self._enforce, self._next())
 
     def _next(self) -> UserId:
         user_id = next(iter(self._due))
         del self._due[user_id]
         if not self._due:
-            self._news = trio.Event()
+            self._added = trio.Event()
         return user_id
 
     async def _enforce(self, user_id: UserId) -> None:
-        unanswered = 0
+        incomplete = 0
         try:
-            while self._registry.of_user(user_id) and unanswered < MAX_TRIES_UNANSWERED:
-                answers = await self._ask(user_id)
-                if answers is not None:
-                    self._evict(user_id, answers)
-                    if not answers.missing:
+            while self._registry.of_user(user_id) and incomplete < MAX_INCOMPLETE:
+                responses = await self._list_sockets(user_id)
+                if responses is not None:
+                    self._evict(user_id, responses)
+                    if not responses.missing:
                         return
-                    unanswered += 1
+                    incomplete += 1
                 await trio.sleep(RETRY_SECONDS)
         finally:
-            self._room.release()
+            self._capacity.release()
 
-    async def _ask(self, user_id: UserId) -> Answers | None:
-        """What the other nodes have of this user; `None` where they cannot be asked at the moment."""
+    async def _list_sockets(self, user_id: UserId) -> Responses | None:
+        """The user's sockets on the other nodes; `None` if these cannot be asked at the moment."""
         channel = user_channel(user_id)
         try:
             if not await self._broker.subscribed(channel):
                 return None
-            return await self._inquiries.ask(channel, lambda ref: ListSockets(ref=ref), ANSWER_SECONDS)
+            return await self._requests.send(channel, ListSockets(ref=self._requests.new_ref()), RESPONSE_SECONDS)
         except BrokerUnavailableError:
             return None
 
-    def _evict(self, user_id: UserId, answers: Answers) -> None:
+    def _evict(self, user_id: UserId, responses: Responses) -> None:
         here = self._broker.node_id
-        sockets = {Socket(*socket, here) for socket in sockets_of(self._registry, user_id)}
-        for node, parts in answers.by_node.items():
-            sockets.update(Socket(*socket, node) for part in parts for socket in part.sockets)
-        for socket in beyond(sockets, self._max_per_user):
-            if socket.node == here:
-                self._evict_here(socket.connection_id)
-            else:
-                self._evict_there(socket)
+        sockets = [Socket(*socket, here) for socket in sockets_of(self._registry, user_id)]
+        for node, parts in responses.by_node.items():
+            sockets += [Socket(*socket, node) for part in parts for socket in part.sockets]
+        for socket in oldest_beyond(sockets, self._max_per_user):
+            if socket.node != here:
+                self._evict_remote(socket)
+            elif (connection := self._registry.get(socket.connection_id)) is not None:
+                connection.close(CloseCode.TOO_MANY_CONNECTIONS)
 
-    def _evict_here(self, connection_id: UUID) -> None:
-        connection = self._registry.get(connection_id)
-        if connection is not None:
-            connection.close(CloseCode.TOO_MANY_CONNECTIONS)
-
-    def _evict_there(self, socket: Socket) -> None:
+    def _evict_remote(self, socket: Socket) -> None:
         code = CloseCode.TOO_MANY_CONNECTIONS
-        order = CloseConnection(ref=NO_ANSWER_WANTED, connection_id=socket.connection_id, code=code, reason=code.reason)
+        request = CloseConnection(ref=NO_RESPONSE, connection_id=socket.connection_id, code=code, reason=code.reason)
         try:
-            self._broker.post(node_channel(socket.node), encode_control(self._broker.node_id, order))
+            self._broker.post(node_channel(socket.node), encode_control(self._broker.node_id, request))
         except BrokerUnavailableError:
-            log.warning("one connection too many, on another node, could not be told: %s", socket.connection_id)
+            log.warning("could not evict connection %s on another node", socket.connection_id)

@@ -1,6 +1,6 @@
-"""Connection ids that tell which node a connection is on, so that finding it takes no look-up.
+"""Connection ids that contain the node of the connection, so finding it takes no look-up.
 
-A UUID version 8 (RFC 9562): its first 48 bits are the node, 74 of the others are random, so that nobody guesses one.
+A UUID version 8 (RFC 9562): its first 48 bits are the node, 74 of the others are random, so it cannot be guessed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _VARIANT = 0b10 << 62
 
 
 def is_node_id(text: object) -> bool:
-    """Whether this may name a node: 12 lower-case hexadecimal digits."""
+    """Whether this has the form of a node id: 12 lower-case hexadecimal digits."""
     return isinstance(text, str) and _NODE_ID.fullmatch(text) is not None
 
 
@@ -31,5 +31,5 @@ def make_connection_id(node_id: str) -> UUID:
 
 
 def node_of(connection_id: UUID) -> str | None:
-    """The node a connection is, or was, on; `None` for an id that was made elsewhere."""
+    """The node a connection is, or was, on; `None` if the id was not made by `make_connection_id`."""
     return connection_id.hex[:NODE_DIGITS] if connection_id.version == 8 else None

@@ -1,4 +1,4 @@
-"""What is connected to all nodes together."""
+"""`ClusterView`: what is connected to all nodes together."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from quart_wshub.cluster.channels import ALL, parse_user_key, topic_channel
-from quart_wshub.cluster.inquiries import ANSWER_SECONDS, Answers
+from quart_wshub.cluster.node_requests import RESPONSE_SECONDS, Responses
 from quart_wshub.cluster.wire import CountConnections, CountTopic, ListUsers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from quart_wshub.auth.identity import UserId
     from quart_wshub.cluster.cluster import Cluster
-    from quart_wshub.cluster.wire import Question
     from quart_wshub.connection.session import Session
     from quart_wshub.delivery.registry import Registry
 
@@ -27,11 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ClusterAnswer(Generic[T]):
-    """What the nodes said, each about itself, within a second or two of each other.
+    """The nodes' answers, each about itself, within a second or two of each other.
 
     Attributes:
         value: of all nodes that answered, this one included.
-        missing: nodes that were asked and did not answer in time: `value` is without theirs. `None` where the broker
+        missing: nodes that were asked and did not answer in time: `value` is without theirs. `None` if the broker
             cannot tell how many were asked.
     """
 
@@ -40,49 +37,43 @@ class ClusterAnswer(Generic[T]):
 
     @property
     def complete(self) -> bool:
-        """Whether every node answered, for certain."""
+        """Whether every node is known to have answered."""
         return self.missing == 0
 
 
 class ClusterView:
-    """Questions to all nodes of the hub, asked afresh each time: a node that died is not counted any more.
+    """Asks all nodes of the hub, anew each time: a node that died is not counted any more.
 
-    Every method takes a `timeout` in seconds for the answers. Without a broker, or where it does not run, this node is
-    all there is.
+    Every method takes a `timeout` in seconds for the answers, and raises `BrokerUnavailableError` if the other nodes
+    cannot be asked at the moment. Without a broker, or while it does not run, this node is the only one.
     """
 
     def __init__(self, registry: Registry[Session], cluster: Cluster | None) -> None:
         self._registry = registry
         self._cluster = cluster
 
-    async def online_users(self, *, timeout: float = ANSWER_SECONDS) -> ClusterAnswer[frozenset[UserId]]:
-        """The users with at least one open socket on any node.
+    async def online_users(self, *, timeout: float = RESPONSE_SECONDS) -> ClusterAnswer[frozenset[UserId]]:
+        """The users with at least one open socket on any node."""
+        responses = await self._ask(ALL, ListUsers, timeout)
+        elsewhere = {
+            parse_user_key(key) for parts in responses.by_node.values() for part in parts for key in part.users
+        }
+        return ClusterAnswer(frozenset(elsewhere | self._registry.users()), responses.missing)
 
-        Raises:
-            BrokerUnavailableError: the other nodes cannot be asked at the moment.
-        """
-        answers = await self._ask(ALL, lambda ref: ListUsers(ref=ref), timeout)
-        elsewhere = {parse_user_key(key) for parts in answers.by_node.values() for part in parts for key in part.users}
-        return ClusterAnswer(frozenset(elsewhere.union(self._registry.users())), answers.missing)  # type: ignore[arg-type]
+    async def connection_count(self, *, timeout: float = RESPONSE_SECONDS) -> ClusterAnswer[int]:
+        """Open sockets on all nodes."""
+        responses = await self._ask(ALL, CountConnections, timeout)
+        return ClusterAnswer(responses.total + len(self._registry), responses.missing)
 
-    async def connection_count(self, *, timeout: float = ANSWER_SECONDS) -> ClusterAnswer[int]:
-        """Open sockets on all nodes.
+    async def topic_count(self, topic: str, *, timeout: float = RESPONSE_SECONDS) -> ClusterAnswer[int]:
+        """Subscribers of a topic on all nodes."""
+        responses = await self._ask(topic_channel(topic), CountTopic, timeout)
+        return ClusterAnswer(responses.total + len(self._registry.of_topic(topic)), responses.missing)
 
-        Raises:
-            BrokerUnavailableError: the other nodes cannot be asked at the moment.
-        """
-        answers = await self._ask(ALL, lambda ref: CountConnections(ref=ref), timeout)
-        return ClusterAnswer(answers.total + len(self._registry), answers.missing)
-
-    async def topic_count(self, topic: str, *, timeout: float = ANSWER_SECONDS) -> ClusterAnswer[int]:
-        """Subscribers of a topic on all nodes.
-
-        Raises:
-            BrokerUnavailableError: the other nodes cannot be asked at the moment.
-        """
-        answers = await self._ask(topic_channel(topic), lambda ref: CountTopic(ref=ref), timeout)
-        return ClusterAnswer(answers.total + len(self._registry.of_topic(topic)), answers.missing)
-
-    async def _ask(self, channel: str, question: Callable[[int], Question], timeout: float) -> Answers:
+    async def _ask(
+        self, channel: str, request_type: type[CountConnections | CountTopic | ListUsers], timeout: float
+    ) -> Responses:
         await trio.lowlevel.checkpoint()
-        return Answers({}, 0) if self._cluster is None else await self._cluster.ask(channel, question, timeout)
+        if self._cluster is None:
+            return Responses()
+        return await self._cluster.send(channel, request_type(ref=self._cluster.requests.new_ref()), timeout)

@@ -1,4 +1,4 @@
-"""Publications that go out together, to the same sockets."""
+"""Publications that go out together to the same sockets."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Batch:
     """Publications for the same sockets.
 
     Attributes:
-        key: names the sockets.
-        members: the sockets, as they were at the first publication.
+        key: identifies the sockets.
+        members: the sockets, as they were when the batch was made.
         sealed: some socket was served already, so nothing can be added.
         size: payload bytes.
         live: members that have not left.
@@ -38,12 +38,7 @@ class Batch:
         "size",
     )
 
-    def __init__(
-        self,
-        key: Hashable,
-        members: Callable[[], Collection[Recipient]],
-        excluded: Recipient | None,
-    ) -> None:
+    def __init__(self, key: Hashable, members: Callable[[], Collection[Recipient]], excluded: Recipient | None) -> None:
         self.key: Hashable = key
         self.members: tuple[Recipient, ...] = tuple(members())
         if excluded is not None:
@@ -57,39 +52,41 @@ class Batch:
         self._positions: dict[Recipient, int] | None = None
         self._served_ahead: set[Recipient] = set()
 
-    def add(self, frame: Frame) -> None:
-        """Add a publication. Not once the batch is sealed."""
+    def add(self, frame: Frame, post: Callable[[], None] | None) -> None:
+        """Give a publication its place in the order, here and, by `post`, on the other nodes. Not once sealed."""
         self._frames.append(frame)
         self.size += frame.size
+        if post is not None:
+            post()
 
     def seal(self) -> Frame:
-        """Add nothing from now on; returns all publications as one."""
+        """Allow no more publications; returns all of them as one frame."""
         if not self.sealed:
             self.sealed = True
             self._frames = [Frame.join(self._frames)]
         return self._frames[0]
 
     def serve(self, start: int, stop: int) -> int:
-        """Serve some of the members, but for those who have left the topic meanwhile; returns how many accepted."""
+        """Serve a slice of the members, except those that have left meanwhile; returns how many accepted."""
         frame = self.seal()
-        still_in = self._live_members()
+        remaining = self._live_members()
         ahead = self._served_ahead
         accepted = 0
         for member in self.members[start:stop]:
-            if member in still_in and not (ahead and member in ahead):
+            if member in remaining and not (ahead and member in ahead):
                 accepted += member.offer(frame)
         self._position = stop
         return accepted
 
     def serve_first(self, member: Recipient) -> None:
-        """Serve one socket ahead of the others, if it is a member and was not served yet."""
+        """Serve one socket ahead of the others, if it is a member that was not served yet."""
         position = self._position_of(member)
         if position is not None and position >= self._position and member not in self._served_ahead:
             self._served_ahead.add(member)
             member.offer(self.seal())
 
     def leave(self, member: Recipient) -> None:
-        """Do not count this member any more. Once for each."""
+        """Do not count this member any more. Call it once for each."""
         if self._position_of(member) is not None:
             self.live -= 1
 

@@ -1,16 +1,16 @@
-"""Delivery to many sockets: in one order, in slices, and in few system calls when they come close together.
+"""Delivery to many sockets: in one order, in slices, and with few system calls in a flood.
 
-A publication is entered for the local sockets and posted to the other nodes at one point, without a checkpoint in
-between, so that all nodes see the publications of this node in the same order, whatever happens to it afterwards.
+A publication gets its place in the local order and is posted to the other nodes at one point, without a checkpoint in
+between, so all nodes see this node's publications in the same order, whatever happens to it afterwards.
 
-A publication on its own is written to its sockets at once. Where the next one for the same sockets follows within a
-millisecond, or while that one is still being written, it is held back until nothing else is to be done, and for at
-most a millisecond; all that came meanwhile goes out as one piece of bytes, made once and written once per socket. On a
-loopback socket a write costs about ten times what everything else of a delivery does, so this is what makes floods
-fast; it also makes fewer packets.
+A single publication is written to its sockets at once. If the next one for the same sockets follows within a
+millisecond, or while the first is still being written, it is held back until the event loop is idle, for at most a
+millisecond; everything that came meanwhile goes out as one piece of bytes, built once and written once per socket. On a
+loopback socket a write costs about ten times as much as the rest of a delivery, so this makes floods fast; it also
+makes fewer packets.
 
-Nobody can tell the difference but by the clock: every other fan-out waits for what was held back before it, and before
-a handler sends to its own socket, or a connection is closed, that one socket is served ahead of the others.
+Apart from timing this is invisible: every other fan-out waits for what was held back before it, and before a handler
+sends to its own socket, or a connection is closed, that socket is served ahead of the others.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 __all__ = ["FanOut"]
 
 SLICE = 128
-"""Sockets that are served before other tasks get a turn: one or two milliseconds of work."""
+"""Sockets served before other tasks get a turn: one or two milliseconds of work."""
 
 CALL_COST = 4
-"""What a call costs besides its sockets, counted in sockets."""
+"""The overhead of one call, counted in sockets."""
 
 HOLD_SECONDS = 0.001
-"""Publications that follow each other faster are held back, and for no longer."""
+"""Publications that follow each other faster are held back, for at most this long."""
 
 MAX_HELD_BYTES = 16 * 1024
-"""No more is held back than a socket's buffer is sure to take at once."""
+"""The most that is held back: a socket's buffer is sure to take it at once."""
 
 
 class FanOut:
@@ -55,16 +55,16 @@ class FanOut:
     """
 
     def __init__(self, registry: Registry[Any]) -> None:
+        self.deliveries: int = 0
         self._registry = registry
         self._order = trio.Lock()
         self._work = 0
         self._last_key: Hashable = None
         self._last_time = 0.0
         self._held: Batch | None = None
-        self._leaving: Batch | None = None
+        self._in_progress: Batch | None = None
         self._next_is_waiting = False
         self._flusher: trio.lowlevel.ParkingLot | None = None
-        self.deliveries: int = 0
 
     async def deliver(
         self,
@@ -73,9 +73,9 @@ class FanOut:
         exclude: UUID | None = None,
         post: Callable[[], None] | None = None,
     ) -> int:
-        """Deliver to an audience, but not to the connection `exclude`. Returns how many sockets accepted the frame.
+        """Deliver to an audience except the connection `exclude`. Returns how many sockets accepted the frame.
 
-        A checkpoint; gives way to other tasks after every 128 sockets. Cancelled before the publication has its place
+        A checkpoint; yields to other tasks after every 128 sockets. If cancelled before the publication has its place
         in the order, nothing has happened; from there on it reaches every socket, cancelled or not.
 
         Args:
@@ -95,16 +95,28 @@ class FanOut:
         excluded: Recipient | None = None,
         post: Callable[[], None] | None = None,
     ) -> int:
-        """Deliver to the members, whom `key` names, in the same order; `deliveries` does not count this."""
+        """Deliver to the members, which `key` identifies, in the same order; `deliveries` does not count this."""
         await self._checkpoint()
         if self._may_hold(key):
-            accepted = await self._hold(key, members, frame, excluded, post)
+            held = self._held
+            if held is None:
+                held = self._held = Batch(key, members, excluded)
+                assert self._flusher is not None
+                self._flusher.unpark()
+            held.add(frame, post)
+            if held.size >= MAX_HELD_BYTES:
+                await self._flush()
+            accepted = held.live
         elif self._held is None and not self._order.locked() and len(members()) <= SLICE:
-            accepted = self._serve(_enter(key, members, frame, excluded, post), 0)
+            batch = Batch(key, members, excluded)
+            batch.add(frame, post)
+            accepted = self._serve(batch, 0)
         else:
             async with self._order:
-                await self._let_go_before_the_next()
-                accepted = await self._serve_in_slices(_enter(key, members, frame, excluded, post))
+                await self._serve_held_before_next()
+                batch = Batch(key, members, excluded)
+                batch.add(frame, post)
+                accepted = await self._serve_in_slices(batch)
         self._last_key, self._last_time = key, perf_counter()
         return accepted
 
@@ -121,61 +133,40 @@ class FanOut:
             return False
         if self._held is not None:
             return self._held.key == key and not self._held.sealed
-        if self._leaving is not None and self._leaving.key == key:
+        if self._in_progress is not None and self._in_progress.key == key:
             return True  # it would have to wait for that one anyway
         return key == self._last_key and perf_counter() - self._last_time < HOLD_SECONDS
 
-    async def _hold(
-        self,
-        key: Hashable,
-        members: Callable[[], Collection[Recipient]],
-        frame: Frame,
-        excluded: Recipient | None,
-        post: Callable[[], None] | None,
-    ) -> int:
-        held = self._held
-        if held is None:
-            held = self._held = _enter(key, members, frame, excluded, post)
-            assert self._flusher is not None
-            self._flusher.unpark()
-        else:
-            held.add(frame)
-            if post is not None:
-                post()
-        if held.size >= MAX_HELD_BYTES:
-            await self._flush()
-        return held.live
-
     async def _flush(self) -> None:
         async with self._order:
-            await self._let_go_of_held()
+            await self._serve_held()
 
-    async def _let_go_before_the_next(self) -> None:
-        """Let go of what is held back, so that the next can be entered. Nothing more is held back before it is."""
+    async def _serve_held_before_next(self) -> None:
+        """Serve what is held back, and hold back nothing more until the next publication is in the order."""
         self._next_is_waiting = True
         try:
-            await self._let_go_of_held()
+            await self._serve_held()
         finally:
             self._next_is_waiting = False
 
-    async def _let_go_of_held(self) -> None:
+    async def _serve_held(self) -> None:
         held, self._held = self._held, None
         if held is not None:
             await self._serve_in_slices(held)
 
     async def _serve_in_slices(self, batch: Batch) -> int:
-        """Serve everyone, giving way to other tasks now and then. Hold the order.
+        """Serve every member, yielding to other tasks now and then. The caller holds `_order`.
 
-        Not to be cancelled: other nodes deliver the publication too. It never waits for a peer.
+        Shielded from cancellation: other nodes deliver the publication too. It never waits for a peer.
         """
-        self._leaving = batch
+        self._in_progress = batch
         try:
             accepted = self._serve(batch, 0)
             for start in range(SLICE, len(batch.members), SLICE):
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 accepted += self._serve(batch, start)
         finally:
-            self._leaving = None
+            self._in_progress = None
         return accepted
 
     def _serve(self, batch: Batch, start: int) -> int:
@@ -183,26 +174,26 @@ class FanOut:
         return batch.serve(start, start + SLICE)
 
     def seal(self) -> None:
-        """Whoever comes now gets nothing of what was published before, but all that is published from here on."""
+        """A newcomer gets nothing that was published before this call, and everything published after it."""
         if self._held is not None:
             self._held.seal()
 
     def serve_first(self, member: Recipient) -> None:
-        """Let this socket have everything that was published to it up to now."""
-        if self._leaving is not None:
-            self._leaving.serve_first(member)
+        """Give this socket everything that was published to it so far, ahead of the others."""
+        if self._in_progress is not None:
+            self._in_progress.serve_first(member)
         if self._held is not None:
             self._held.serve_first(member)
 
     def leave(self, member: Recipient) -> None:
-        """This socket takes nothing more."""
+        """Do not count this socket any more: it is closing."""
         if self._held is not None:
             self._held.leave(member)
 
     async def run_flusher(self) -> None:
-        """Let go in time what is held back. As long as this runs, publications may be held back; run it once.
+        """Flush in time what is held back; publications are held back only while this runs. A second call returns.
 
-        Cancellation ends it, and lets go what is held back.
+        Flushes once more when cancelled.
         """
         if self._flusher is not None:
             return
@@ -211,9 +202,8 @@ class FanOut:
             while True:
                 if self._held is None:
                     await self._flusher.park()
-                # A publisher that has more to say is running or about to run. Where everybody waits for something else,
-                # there is nothing to wait for here. (That this lives in `trio.testing` is history; it is how Trio
-                # tells that it is idle.)
+                # A publisher with more to say is running or about to run; once every task waits for something else,
+                # there is nothing to wait for. (Only its module says that `wait_all_tasks_blocked` is for tests.)
                 with trio.move_on_after(HOLD_SECONDS):
                     await wait_all_tasks_blocked()
                 await self._flush()
@@ -221,18 +211,3 @@ class FanOut:
             self._flusher = None
             with trio.CancelScope(shield=True):  # waits for no peer, and so needs no deadline
                 await self._flush()
-
-
-def _enter(
-    key: Hashable,
-    members: Callable[[], Collection[Recipient]],
-    frame: Frame,
-    excluded: Recipient | None,
-    post: Callable[[], None] | None,
-) -> Batch:
-    """Give a publication its place in the order, here and on the other nodes: synchronous, and the only place."""
-    batch = Batch(key, members, excluded)
-    batch.add(frame)
-    if post is not None:
-        post()
-    return batch

@@ -12,7 +12,7 @@ __all__ = ["Recipient"]
 
 
 class Recipient(Hashable, Protocol):
-    """Whoever frames are offered to; compared by identity."""
+    """Something that frames can be offered to; compared by identity."""
 
     def offer(self, frame: Frame) -> bool:
         """Queue a frame without waiting. Returns whether it was accepted."""

@@ -6,19 +6,20 @@ leave half an index. It knows nothing of sockets: a member is anything with the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Hashable
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from quart_wshub.delivery.recipient import Recipient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from uuid import UUID
 
+    from quart_wshub.auth.identity import UserId
     from quart_wshub.delivery.audience import Audience
 
-__all__ = ["Member", "Registry", "Watcher"]
+__all__ = ["AudienceWatcher", "Member", "Registry"]
 
 
 class Member(Recipient, Protocol):
@@ -28,19 +29,15 @@ class Member(Recipient, Protocol):
     def connection_id(self) -> UUID: ...
 
     @property
-    def user_id(self) -> Hashable: ...
+    def user_id(self) -> UserId: ...
 
 
-class Watcher(Protocol):
-    """Is told of each user's and each topic's first and last member, in the middle of the change. Never raises."""
+class AudienceWatcher(Protocol):
+    """Told when a user or topic gets its first member and when it loses its last, during the change. Never raises."""
 
-    def user_came(self, user_id: Hashable) -> None: ...
+    def audience_added(self, audience: Audience) -> None: ...
 
-    def user_left(self, user_id: Hashable) -> None: ...
-
-    def topic_came(self, topic: str) -> None: ...
-
-    def topic_left(self, topic: str) -> None: ...
+    def audience_removed(self, audience: Audience) -> None: ...
 
 
 M = TypeVar("M", bound=Member)
@@ -53,72 +50,66 @@ _NO_TOPICS: frozenset[str] = frozenset()
 class Registry(Generic[M]):
     """Three indexes that always agree. Empty entries are removed at once: a topic without members does not exist.
 
-    Members are kept in the order they came (a `dict` serves as an ordered set), so a user's first is the oldest.
+    Members are kept in insertion order (a `dict` serves as an ordered set), so a user's first is the oldest.
+
+    Attributes:
+        watcher: set it before the first member is added.
     """
 
     def __init__(self) -> None:
-        self._watcher: Watcher | None = None
+        self.watcher: AudienceWatcher | None = None
         self._by_id: dict[UUID, M] = {}
-        self._by_user: dict[Hashable, dict[M, None]] = {}
+        self._by_user: dict[UserId, dict[M, None]] = {}
         self._by_topic: dict[str, dict[M, None]] = {}
         self._topics_of: dict[M, AbstractSet[str]] = {}
 
-    def watch(self, watcher: Watcher) -> None:
-        """Tell `watcher` of each user's and each topic's first and last member. Call it while nobody is registered."""
-        self._watcher = watcher
-
     def add(self, member: M) -> None:
-        """Enter a member.
+        """Add a member.
 
         Raises:
-            ValueError: a member with this `connection_id` is already in.
+            ValueError: a member with this `connection_id` is already registered.
         """
         if member.connection_id in self._by_id:
             msg = f"connection {member.connection_id} is already registered"
             raise ValueError(msg)
         self._by_id[member.connection_id] = member
         self._topics_of[member] = _NO_TOPICS
-        if _enter(self._by_user, member.user_id, member) and self._watcher is not None:
-            self._watcher.user_came(member.user_id)
+        if _add(self._by_user, member.user_id, member) and self.watcher is not None:
+            self.watcher.audience_added((member.user_id,))
 
-    def remove(self, member: M) -> bool:
-        """Take a member out of every index. Idempotent; says whether it was in."""
+    def remove(self, member: M) -> None:
+        """Remove a member from every index. Idempotent."""
         topics = self._topics_of.pop(member, None)
         if topics is None:
-            return False
+            return
         del self._by_id[member.connection_id]
-        if _discard(self._by_user, member.user_id, member) and self._watcher is not None:
-            self._watcher.user_left(member.user_id)
+        if _remove(self._by_user, member.user_id, member) and self.watcher is not None:
+            self.watcher.audience_removed((member.user_id,))
         for topic in topics:
             self._leave_topic(member, topic)
-        return True
 
-    def subscribe(self, member: M, topic: str) -> bool:
-        """Add a member to a topic; idempotent. Says whether it is registered, and so subscribed now."""
-        if member not in self._topics_of:
-            return False
-        if _enter(self._by_topic, topic, member) and self._watcher is not None:
-            self._watcher.topic_came(topic)
-        topics = self._topics_of[member]
+    def subscribe(self, member: M, topic: str) -> None:
+        """Add a member to a topic. Idempotent; does nothing if the member is not registered."""
+        topics = self._topics_of.get(member)
+        if topics is None:
+            return
         if isinstance(topics, set):
             topics.add(topic)
         else:
             self._topics_of[member] = {topic}
-        return True
+        if _add(self._by_topic, topic, member) and self.watcher is not None:
+            self.watcher.audience_added(topic)
 
-    def unsubscribe(self, member: M, topic: str) -> bool:
-        """Take a member out of a topic; idempotent. Says whether it is registered."""
-        topics = self._topics_of.get(member)
-        if topics is None:
-            return False
+    def unsubscribe(self, member: M, topic: str) -> None:
+        """Remove a member from a topic. Idempotent; does nothing if the member is not registered."""
+        topics = self._topics_of.get(member, _NO_TOPICS)
         if topic in topics:
             self._topics_of[member] = topics - {topic}
             self._leave_topic(member, topic)
-        return True
 
     def _leave_topic(self, member: M, topic: str) -> None:
-        if _discard(self._by_topic, topic, member) and self._watcher is not None:
-            self._watcher.topic_left(topic)
+        if _remove(self._by_topic, topic, member) and self.watcher is not None:
+            self.watcher.audience_removed(topic)
 
     def get(self, connection_id: UUID) -> M | None:
         """The member with this id, if it is registered."""
@@ -128,19 +119,19 @@ class Registry(Generic[M]):
         return len(self._by_id)
 
     def everyone(self) -> Collection[M]:
-        """A live view of all members, in the order they came. Copy it before anything may change it."""
+        """A live view of all members, oldest first. Copy it before anything may change it."""
         return self._topics_of.keys()
 
-    def of_user(self, user_id: Hashable) -> Collection[M]:
+    def of_user(self, user_id: UserId) -> Collection[M]:
         """A live view of a user's members, oldest first. Copy it before anything may change it."""
         return self._by_user.get(user_id, {}).keys()
 
     def of_topic(self, topic: str) -> Collection[M]:
-        """A live view of a topic's members, in the order they came. Copy it before anything may change it."""
+        """A live view of a topic's members, in subscription order. Copy it before anything may change it."""
         return self._by_topic.get(topic, {}).keys()
 
     def members_of(self, audience: Audience) -> Callable[[], Collection[M]]:
-        """What gives a live view of an audience's members."""
+        """A function that returns a live view of an audience's members."""
         if audience is None:
             return self.everyone
         if isinstance(audience, str):
@@ -151,7 +142,7 @@ class Registry(Generic[M]):
         """The topics a member is subscribed to."""
         return frozenset(self._topics_of.get(member, _NO_TOPICS))
 
-    def users(self) -> frozenset[Hashable]:
+    def users(self) -> frozenset[UserId]:
         """Every user with at least one member."""
         return frozenset(self._by_user)
 
@@ -166,8 +157,8 @@ class Registry(Generic[M]):
         return len(self._by_topic)
 
 
-def _enter(index: dict[K, dict[M, None]], key: K, member: M) -> bool:
-    """Add to an entry; says whether it is a new one."""
+def _add(index: dict[K, dict[M, None]], key: K, member: M) -> bool:
+    """Add a member to an entry; returns whether the entry is new."""
     members = index.get(key)
     if members is None:
         index[key] = {member: None}
@@ -176,11 +167,10 @@ def _enter(index: dict[K, dict[M, None]], key: K, member: M) -> bool:
     return False
 
 
-def _discard(index: dict[K, dict[M, None]], key: K, member: M) -> bool:
-    """Take out of an entry; says whether that was its last member."""
+def _remove(index: dict[K, dict[M, None]], key: K, member: M) -> bool:
+    """Remove a member from an entry; returns whether it was the last one."""
     members = index[key]
     del members[member]
-    if members:
-        return False
-    del index[key]
-    return True
+    if not members:
+        del index[key]
+    return not members

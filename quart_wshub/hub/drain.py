@@ -1,4 +1,4 @@
-"""The orderly end of a hub: its connections are closed in batches, and no new ones are let in."""
+"""Orderly shutdown of a hub: its connections are closed in batches, and new ones are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DRAIN_BATCHES = 20
 
 
 class Drain:
-    """Counts what has to end, from the start of a handshake to the very end of a socket, and ends it when asked to."""
+    """Counts connections, from the start of the handshake until everything of them has ended, and closes them all."""
 
     def __init__(self, registry: Registry[Session]) -> None:
         self._registry = registry
@@ -40,7 +40,7 @@ class Drain:
         return self._deadline < math.inf
 
     def take_slot(self, limit: int | None) -> bool:
-        """Count one more; `False` when there is no room, or no room any more."""
+        """Count one more connection; `False` if that exceeds the limit or the drain has begun."""
         if self.has_begun or (limit is not None and self._slots >= limit):
             return False
         self._slots += 1
@@ -56,10 +56,7 @@ class Drain:
 
     @contextmanager
     def cleanup(self, seconds: float) -> Iterator[trio.CancelScope]:
-        """A scope for what still has to run for a connection that is over: shielded, and bounded in time.
-
-        It has so many seconds, or less where the hub is drained.
-        """
+        """A shielded scope for a closed connection's cleanup, with a deadline in `seconds`, or sooner in a drain."""
         scope = trio.CancelScope(shield=True, deadline=min(trio.current_time() + seconds, self._deadline))
         self._cleanups.add(scope)
         try:
@@ -72,7 +69,7 @@ class Drain:
         session.begin_close(CloseCode.SERVICE_RESTART, kind=EndingKind.SERVER_CLOSED, deadline=self._deadline)
 
     async def run(self, timeout: float) -> int:
-        """Close every connection, and wait for the end; see `WebSocketHub.drain`."""
+        """Close every connection and wait until all have ended; see `WebSocketHub.drain`."""
         deadline = trio.current_time() + timeout
         self._deadline = min(self._deadline, deadline)
         for scope in self._cleanups:

@@ -1,4 +1,4 @@
-"""`Handler`: what an app gives for its connections."""
+"""`Handler`: the type of an app's connection handler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`HubRuntime`: everything a hub owns. Apps reach it through `WebSocketHub`, the library by `runtime_of`."""
+"""`HubRuntime`: everything a hub owns. Apps use it through `WebSocketHub`, the library through `runtime_of`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
-    import trio
-
     from quart_wshub.auth.identity import UserId
     from quart_wshub.broker.base import Broker
-    from quart_wshub.cluster.inquiries import Asked
+    from quart_wshub.cluster.node_requests import BackgroundRequest
     from quart_wshub.connection.session import Session
     from quart_wshub.delivery.audience import Audience
     from quart_wshub.protocol.envelope import WSEnvelope
@@ -35,14 +33,14 @@ __all__ = ["HubRuntime"]
 
 
 class HubRuntime:
-    """The parts of one hub, and what is done with several of them at once.
+    """The parts of one hub, and the operations that involve several of them.
 
     Attributes:
         registry: who is connected.
         fan_out: the deliveries, in their order.
-        revocations: who was revoked while a handshake is under way.
-        drain: how much there is to end, and its end.
-        cluster: this node's part in a hub of many; `None` without a broker.
+        revocations: users revoked while a handshake is under way.
+        drain: counts the connections, and ends them.
+        cluster: the connection to the other nodes; `None` without a broker.
         closed: how many sessions have begun to close, by code.
     """
 
@@ -63,36 +61,30 @@ class HubRuntime:
     async def deliver(self, audience: Audience, envelope: WSEnvelope, exclude: UUID | None = None) -> int:
         """Deliver to the sockets of all nodes, in one order; see `WebSocketHub.broadcast`."""
         frame = Frame(envelope.encode())
-        failure = None
-        if self.cluster is None:
-            accepted = await self.fan_out.deliver(audience, frame, exclude)
-        else:
-            posting = self.cluster.posting(audience, frame, exclude)
-            accepted = await self.fan_out.deliver(audience, frame, exclude, posting.post)
-            failure = posting.failure
+        outgoing = None if self.cluster is None else self.cluster.outgoing(audience, frame, exclude)
+        accepted = await self.fan_out.deliver(audience, frame, exclude, None if outgoing is None else outgoing.post)
         self._publications += 1
-        if failure is not None:
-            failure.delivered = accepted
-            raise failure
+        if outgoing is not None and outgoing.failure is not None:
+            outgoing.failure.delivered = accepted
+            raise outgoing.failure
         return accepted
 
     # Connections
 
     def new_connection_id(self) -> UUID:
-        """An id for a connection of this node. With a broker it tells which node that is."""
+        """An id for a connection of this node. With a broker it contains the node's id."""
         return uuid4() if self.cluster is None else make_connection_id(self.cluster.node_id)
 
     def expecting(self, user_id: UserId) -> AbstractAsyncContextManager[None]:
-        """Register a user's session inside this block: what other nodes send arrives from its beginning on."""
+        """Register a user's session inside this block, in which messages from other nodes already arrive."""
         return nullcontext() if self.cluster is None else self.cluster.expecting(user_id)
 
     def register(self, session: Session) -> None:
-        """Enter a session, and evict the user's oldest where there are too many; waits for nobody."""
+        """Register a session, and evict the user's oldest if there are too many. Does not wait."""
         self.fan_out.seal()
         self.registry.add(session)
         self._accepted += 1
-        siblings = list(self.registry.of_user(session.user_id))
-        for oldest in siblings[: -self._max_per_user]:
+        for oldest in list(self.registry.of_user(session.user_id))[: -self._max_per_user]:
             oldest.close(CloseCode.TOO_MANY_CONNECTIONS)
         if self.cluster is not None:
             self.cluster.joined(session.user_id)
@@ -100,30 +92,30 @@ class HubRuntime:
             self.drain.close(session)
 
     async def disconnect(self, connection_id: UUID, code: int, reason: str) -> int:
-        """Close one connection, on whichever node; see `WebSocketHub.disconnect`."""
+        """Close one connection on any node; see `WebSocketHub.disconnect`."""
         session = self.registry.get(connection_id)
         if session is not None:
             return int(session.close(code, reason))
         return 0 if self.cluster is None else await self.cluster.close_connection(connection_id, code, reason)
 
     async def disconnect_user(self, user_id: UserId, code: int, reason: str) -> int:
-        """Close a user's connections, on whichever nodes; see `WebSocketHub.disconnect`."""
-        # First the other nodes are asked: what is closed here may be the caller's own connection.
+        """Close a user's connections on all nodes; see `WebSocketHub.disconnect`."""
+        # The other nodes first: closing the caller's own connection cancels it.
         elsewhere = None if self.cluster is None else self.cluster.close_user(user_id, code, reason)
         return await self._close_all(user_id, code, reason, elsewhere)
 
     async def revoke(self, user_id: UserId, reason: str) -> int:
-        """Close a user's connections, and refuse handshakes under way, on all nodes; see `WebSocketHub.revoke`."""
+        """Close a user's connections and refuse handshakes under way on all nodes; see `WebSocketHub.revoke`."""
         self.revocations.revoke(user_id)
         elsewhere = None if self.cluster is None else self.cluster.revoke(user_id, reason)
         return await self._close_all(user_id, CloseCode.UNAUTHORIZED, reason, elsewhere)
 
-    async def _close_all(self, user_id: UserId, code: int, reason: str, elsewhere: Asked | None) -> int:
+    async def _close_all(self, user_id: UserId, code: int, reason: str, elsewhere: BackgroundRequest | None) -> int:
         closed = sum(session.close(code, reason) for session in list(self.registry.of_user(user_id)))
         if elsewhere is None:
             return closed
         try:
-            return closed + (await elsewhere.answers()).total
+            return closed + (await elsewhere.responses()).total
         except BrokerUnavailableError as error:
             error.delivered = closed
             raise
@@ -136,7 +128,7 @@ class HubRuntime:
         return not self.drain.has_begun and (self.cluster is None or self.cluster.ready)
 
     def statistics(self) -> HubStatistics:
-        """What this node did so far, and what it holds."""
+        """A snapshot of this node's counters."""
         return HubStatistics(
             connections=len(self.registry),
             users=self.registry.user_count,
@@ -147,26 +139,3 @@ class HubRuntime:
             closed=dict(self.closed),
             broker=None if self.cluster is None else self.cluster.statistics(),
         )
-
-    # The broker's life
-
-    async def run_broker(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run the broker, if there is one, until `stop_broker`.
-
-        Raises:
-            ConfigurationError: the broker cannot work.
-        """
-        if self.cluster is None:
-            task_status.started()
-        else:
-            await self.cluster.run(task_status=task_status)
-
-    async def broker_connected(self, seconds: float) -> None:
-        """Wait for the broker that `run_broker` runs, but no longer than this. Without a broker it returns at once."""
-        if self.cluster is not None:
-            await self.cluster.connected(seconds)
-
-    async def stop_broker(self) -> None:
-        """End `run_broker`, and wait for its end. Idempotent."""
-        if self.cluster is not None:
-            await self.cluster.stop()

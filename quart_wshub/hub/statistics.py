@@ -1,4 +1,4 @@
-"""`HubStatistics`: what a hub counts."""
+"""`HubStatistics`: a snapshot of a hub's counters."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["HubStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class HubStatistics:
-    """A snapshot of one hub since it was made.
+    """A snapshot of one node's counters.
 
     Attributes:
         connections, users, topics: now.
         accepted: connections registered so far.
-        publications: calls to `send_to`, `broadcast`, and entries of `send_many`, so far.
+        publications: calls of `send_to` and `broadcast`, and entries of `send_many`, so far.
         deliveries: sockets that accepted a publication, so far.
         closed: how many connections ended, by close code.
-        broker: how the broker goes; `None` where there is none.
+        broker: the broker's counters; `None` without a broker.
     """
 
     connections: int

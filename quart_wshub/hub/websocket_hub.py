@@ -1,4 +1,4 @@
-"""`WebSocketHub`: what apps do with a hub. What is behind it is the `HubRuntime`."""
+"""`WebSocketHub`: the app's interface to a hub. `HubRuntime` does the work."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ __all__ = ["WebSocketHub", "runtime_of"]
 
 
 class WebSocketHub:
-    """The registry of one process and the delivery to what is in it. Make one per app, at import if you like.
+    """The registry of one process and the delivery to its connections. Make one per app, at import if you like.
 
-    With a broker it is one node of many: deliveries and disconnections reach the sockets of all. Deliveries count those
-    of this node; what the broker cannot take raises `BrokerUnavailableError`, once all is done here.
+    With a broker it is one node of many, and deliveries and disconnections reach the sockets of all nodes. Deliveries
+    return the count of this node; if the broker is unavailable they raise `BrokerUnavailableError`, once everything is
+    done here.
 
     Delivery never waits for a socket: each has a queue, and a peer whose queue is full is closed with 1013. All
-    fan-outs of one hub have one order, the same on every connection, also when they overlap.
+    publications of one hub have one order, the same on every connection, also when they overlap.
 
-    Every method that awaits can be cancelled, and a loop over it gives way to other tasks. A publication that is
-    cancelled has either not happened or reaches every socket; no index is ever left half changed.
+    Every async method can be cancelled, and a loop over it yields to other tasks. A publication that is cancelled has
+    either not happened or reaches every socket; no index is ever left half changed.
 
     Args:
-        max_per_user: sockets a user may have open at a time, on all nodes together, at least 1; one more evicts the
+        max_per_user: sockets a user may have open at a time on all nodes together, at least 1; one more evicts the
             oldest with 4429.
-        broker: what connects this node with the others. It runs with the app's lifespan.
+        broker: connects this node to the others. It runs in the app's lifespan.
 
     Raises:
-        ConfigurationError: `max_per_user` is no integer of at least 1, or `broker` is no broker.
+        ConfigurationError: `max_per_user` is not an integer of at least 1, or `broker` is not a broker.
     """
 
     def __init__(self, *, max_per_user: int = 5, broker: Broker | None = None) -> None:
@@ -61,7 +62,7 @@ class WebSocketHub:
     # Delivery
 
     async def send_to(self, user_id: UserId, envelope: WSEnvelope) -> int:
-        """Deliver to every socket of a user. Returns how many of this node accepted it.
+        """Deliver to every socket of a user. Returns how many sockets of this node accepted it.
 
         Raises:
             BrokerUnavailableError: it may not reach the sockets of other nodes.
@@ -72,9 +73,9 @@ class WebSocketHub:
         """Deliver a different envelope to each user. Returns how many sockets of this node accepted one.
 
         Raises:
-            BrokerUnavailableError: some may not reach the sockets of other nodes; to those of this one all were sent.
+            BrokerUnavailableError: some may not reach the sockets of other nodes; this node's got all of them.
         """
-        await trio.lowlevel.checkpoint()  # also where there is nobody to send to
+        await trio.lowlevel.checkpoint()  # even if the mapping is empty
         total = 0
         failure: BrokerUnavailableError | None = None
         for user_id, envelope in list(envelopes.items()):
@@ -89,7 +90,7 @@ class WebSocketHub:
         return total
 
     async def broadcast(self, envelope: WSEnvelope, *, topic: str | None = None, exclude: UUID | None = None) -> int:
-        """Deliver to a topic's subscribers, or without `topic` to everyone, but not to the connection `exclude`.
+        """Deliver to a topic's subscribers, or without `topic` to everyone, except the connection `exclude`.
 
         Returns how many sockets of this node accepted it.
 
@@ -104,30 +105,29 @@ class WebSocketHub:
     # Membership
 
     async def subscribe(self, connection_id: UUID, topic: str) -> bool:
-        """Subscribe a connection of this node to a topic. Idempotent. `False` where there is no such connection.
+        """Subscribe a connection of this node to a topic. Idempotent. `False` if there is no such connection.
 
-        With a broker, what any node publishes after this has returned arrives; a `gap` tells where that took too long.
+        With a broker, whatever any node publishes after this has returned arrives; if the broker takes too long to
+        confirm that, the client gets a `gap`.
 
         Raises:
             InvalidTopicError: `topic` is not a non-empty string.
-            TopicLimitError: the connection has `WS_MAX_TOPICS_PER_CONNECTION` topics already. Leaving a handler,
-                either closes the socket with 1008.
+            TopicLimitError: the connection has `WS_MAX_TOPICS_PER_CONNECTION` topics already. If a handler raises
+                either, the socket is closed with 1008.
         """
         await trio.lowlevel.checkpoint()
         _check_topic(topic)
         session = self._runtime.registry.get(connection_id)
         if session is None:
             return False
-        if self._runtime.cluster is None:
-            session.subscribe(topic)
-            return True
-        with session.membership(topic):  # which ends with the block, if this is cancelled
-            await self._runtime.cluster.subscribed(topic)
+        with session.membership(topic):  # ends with the block if this is cancelled
+            if self._runtime.cluster is not None:
+                await self._runtime.cluster.subscribed(topic)
             session.subscribe(topic)
         return session.ending is None
 
     async def unsubscribe(self, connection_id: UUID, topic: str) -> bool:
-        """Unsubscribe a connection of this node from a topic. Idempotent. `False` where there is no such connection.
+        """Unsubscribe a connection of this node from a topic. Idempotent. `False` if there is no such connection.
 
         Raises:
             InvalidTopicError: `topic` is not a non-empty string.
@@ -144,12 +144,12 @@ class WebSocketHub:
     async def subscription(self, connection_id: UUID, topic: str) -> AsyncIterator[bool]:
         """Subscribe a connection for as long as the block lasts: ``async with hub.subscription(…) as subscribed:``.
 
-        `subscribed` is `False` where there is no such connection (any more). However the block ends, the membership
-        has ended when it has, unless it was there before, or `subscribe` was called meanwhile. Of several blocks for
-        the same topic, also of different tasks, the last one to end counts. `unsubscribe` ends it at once, whatever
-        blocks there are.
+        `subscribed` is `False` if there is no such connection (any more). However the block ends, the subscription
+        ends with it, unless it existed before or `subscribe` was called meanwhile. Of several blocks for the same
+        topic, also in different tasks, the last one to end counts. `unsubscribe` ends it at once, whatever blocks
+        are open.
 
-        Entering is a checkpoint, and cancelled there nothing has happened; leaving is none.
+        Entering is a checkpoint; if it is cancelled, nothing has happened. Leaving is not a checkpoint.
 
         Raises:
             InvalidTopicError, TopicLimitError: as for `subscribe`.
@@ -168,23 +168,23 @@ class WebSocketHub:
     # Requests
 
     async def request(self, connection_id: UUID, envelope: WSEnvelope, timeout: float = 10.0) -> WSEnvelope:
-        """Ask a client on any node: send a copy of the envelope with a fresh `request_id`, and return the reply.
+        """Send a request to a client on any node: a copy of the envelope with a new `request_id`; return the reply.
 
-        The reply is the envelope of type ``<type>.reply`` with that `request_id`. It is taken before the handler's
-        messages, so this may be called from the connection's own handler, which never sees it. It does wait behind
-        messages that a handler which has fallen behind leaves in the network.
+        The reply is the envelope of type ``<type>.reply`` with that `request_id`. It does not pass through the
+        handler's inbox, so this may be called from the connection's own handler, which never receives it. If the
+        handler has fallen behind, the reply waits behind the messages that are still in the network.
 
-        Cancelled or timed out, the client may have got the request or not; a reply that comes late is dropped.
+        If this is cancelled or times out, the client may or may not have got the request; a late reply is dropped.
 
         Args:
-            timeout: seconds to wait for room in the send queue and for the reply; `math.inf` for as long as it takes.
+            timeout: seconds to wait for room in the send queue and for the reply; `math.inf` for no limit.
 
         Raises:
             UnknownConnectionError: there is no such connection (any more).
             WebSocketDisconnect: the connection ended before the client had answered.
             RequestTimeoutError: the client did not answer in time.
             RequestFailedError: the client answered with an `error` envelope.
-            RequestLimitError: 64 requests wait for this client already.
+            RequestLimitError: 64 requests are waiting for this client already.
             BrokerUnavailableError: the client is on another node, which cannot be reached at the moment.
             UsageError: `timeout` is negative or not a number.
         """
@@ -194,8 +194,7 @@ class WebSocketHub:
             return await session.request(envelope, timeout)
         if self._runtime.cluster is not None:
             return await self._runtime.cluster.request(connection_id, envelope, timeout)
-        msg = f"there is no connection {connection_id}"
-        raise UnknownConnectionError(msg)
+        raise UnknownConnectionError(f"there is no connection {connection_id}")
 
     # Ending connections
 
@@ -207,14 +206,14 @@ class WebSocketHub:
         code: int = CloseCode.NORMAL,
         reason: str | None = None,
     ) -> int:
-        """Close a user's sockets, or one connection, on whichever nodes. Returns how many; does not wait for the peers.
+        """Close a user's sockets or one connection, on any node. Returns how many; does not wait for the peers.
 
-        With a broker the other nodes have two seconds to say how many they close.
+        With a broker the other nodes have two seconds to respond how many they close.
 
         Raises:
             BrokerUnavailableError: sockets of other nodes may not be closed.
             UsageError: not exactly one of `user_id` and `connection_id` was given.
-            ValueError: the code may not be sent, or the reason is over 123 bytes.
+            ValueError: the code may not be sent, or the reason is longer than 123 bytes.
         """
         if (user_id is None) == (connection_id is None):
             msg = "disconnect() takes exactly one of user_id and connection_id"
@@ -229,19 +228,18 @@ class WebSocketHub:
         return await self._runtime.disconnect_user(user_id, code, reason)
 
     async def revoke(self, user_id: UserId, *, reason: str = "token revoked") -> int:
-        """Close all the user's sockets with 4401, and let in none whose token was resolved before.
+        """Close all the user's sockets with 4401, and refuse the user's handshakes that are under way.
 
-        A handshake that is under way when this is called, resolver and all, is refused with 4401 where it turns out
-        to be this user's; a `WebSocketConnection.refresh` under way finds its socket closed. Nothing is remembered
-        longer than those handshakes take: that the token is refused from then on is the bearer resolver's duty, so
-        make it know before you call this.
+        A handshake whose bearer resolver is still running is refused with 4401 if it turns out to be this user's; a
+        `WebSocketConnection.refresh` under way finds its socket closed. Nothing is remembered longer than those
+        handshakes take: the bearer resolver must refuse the token from then on, so revoke it there first.
 
-        Returns how many sockets are being closed; does not wait for the peers. With a broker it holds on every node,
+        Returns how many sockets are being closed; does not wait for the peers. With a broker it applies to every node,
         and each has two seconds to confirm it.
 
         Raises:
-            ValueError: the reason is over 123 bytes.
-            BrokerUnavailableError: here it is done, but not every node has confirmed it: call it again.
+            ValueError: the reason is longer than 123 bytes.
+            BrokerUnavailableError: it is done on this node, but not confirmed by every other: call it again.
         """
         validate_close(CloseCode.UNAUTHORIZED, reason)
         await trio.lowlevel.checkpoint()
@@ -251,7 +249,7 @@ class WebSocketHub:
 
     def online_users(self) -> frozenset[UserId]:
         """The users with at least one open socket on this node."""
-        return self._runtime.registry.users()  # type: ignore[return-value]  # the registry takes any hashable
+        return self._runtime.registry.users()
 
     def connection_count(self) -> int:
         """Open sockets on this node."""
@@ -263,11 +261,11 @@ class WebSocketHub:
 
     @property
     def cluster(self) -> ClusterView:
-        """The same questions to all nodes together."""
+        """The same queries over all nodes."""
         return self._cluster_view
 
     def statistics(self) -> HubStatistics:
-        """What this node did so far, and what it holds."""
+        """A snapshot of this node's counters."""
         return self._runtime.statistics()
 
     def __repr__(self) -> str:
@@ -276,33 +274,33 @@ class WebSocketHub:
     # Shutdown
 
     async def drain(self, timeout: float = 10.0) -> int:
-        """Close every connection with 1012, in batches spread over half of `timeout` (seconds), and wait for the end.
+        """Close every connection with 1012, in batches spread over half of `timeout` (seconds); wait for their end.
 
-        From here on new handshakes get HTTP 503. What is queued still goes out; handlers are cancelled; peers that do
-        not answer are dropped at the end. Returns how many connections were open. Under the native transport this
-        runs by itself when the server shuts down. A second call joins the first.
+        From here on new handshakes get HTTP 503. Queued messages still go out; handlers are cancelled; peers that do
+        not answer are dropped at the end. Returns how many connections were open. The native transport calls this
+        when the server shuts down. A second call joins the first.
 
-        Cancellation leaves the hub draining, and the connections that were not yet told open.
+        If cancelled, the hub keeps draining, but the connections not closed yet stay open.
         """
         return await self._runtime.drain.run(timeout)
 
     @property
     def draining(self) -> bool:
-        """Whether `drain` was called, and new handshakes are refused."""
+        """Whether `drain` was called, so that new handshakes are refused."""
         return self._runtime.drain.has_begun
 
     @property
     def ready(self) -> bool:
-        """Whether a load balancer should send new clients here: not draining, and other nodes, if any, are reached."""
+        """Whether a load balancer should send new clients here: not draining, and the broker, if any, is ready."""
         return self._runtime.ready
 
 
 def runtime_of(hub: WebSocketHub) -> HubRuntime:
-    """What the rest of the library uses of a hub."""
+    """The runtime behind a hub, for the rest of the library."""
     return hub._runtime
 
 
 def _check_topic(topic: object) -> None:
     if not isinstance(topic, str) or not topic:
-        msg = f"a topic is a non-empty string, not {type(topic).__name__ if not isinstance(topic, str) else 'empty'}"
-        raise InvalidTopicError(msg)
+        kind = "empty" if isinstance(topic, str) else type(topic).__name__
+        raise InvalidTopicError(f"a topic is a non-empty string, not {kind}")

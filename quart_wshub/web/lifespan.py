@@ -20,12 +20,15 @@ START_SECONDS = 2.0
 
 def run_with_app(blueprint: Blueprint, runtime: HubRuntime) -> None:
     """Have the hub's broker run in the app's lifespan; several blueprints may share a hub."""
+    cluster = runtime.cluster
+    if cluster is None:
+        return
 
     async def start() -> None:
         app = cast("QuartTrio", current_app)
-        await app.nursery.start(runtime.run_broker)
-        await runtime.broker_connected(START_SECONDS)
+        await app.nursery.start(cluster.run)
+        await cluster.connected(START_SECONDS)
 
     # Shutting down, Quart-Trio waits up to five seconds for what runs in the app's nursery.
     blueprint.before_app_serving(start)
-    blueprint.after_app_serving(runtime.stop_broker)
+    blueprint.after_app_serving(cluster.stop)

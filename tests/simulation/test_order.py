@@ -21,6 +21,7 @@ from quart_wshub import WebSocketHub, WSEnvelope
 from quart_wshub.broker.memory import MemoryBroker, MemoryExchange
 from quart_wshub.delivery import fan_out
 from quart_wshub.hub.websocket_hub import runtime_of
+from tests.unit.bus import cluster_of
 from tests.unit.fakes import FakeTransport, make_session
 from tests.unit.memory import make_settings
 
@@ -132,7 +133,7 @@ async def two_nodes(random: Random) -> AsyncIterator[list[Node]]:
     async with trio.open_nursery() as nursery:
         nodes = [Node(name, random, exchange) for name in NODES]
         for node in nodes:
-            await nursery.start(runtime_of(node.hub).run_broker)
+            await nursery.start(cluster_of(node.hub).run)
             if random.random() < 0.8:
                 nursery.start_soon(runtime_of(node.hub).fan_out.run_flusher)
             for user in USERS:

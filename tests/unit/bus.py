@@ -1,4 +1,4 @@
-"""Brokers that share one bus in memory, and do to messages what a test wants; and hubs upon them."""
+"""Brokers on one bus in memory, whose faults a test controls; and hubs on them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from quart_wshub.broker.base import Broker, BrokerListener
+    from quart_wshub.cluster.cluster import Cluster
 
-__all__ = ["Bus", "BusBroker", "hubs_on"]
+__all__ = ["Bus", "BusBroker", "cluster_of", "hubs_on"]
 
 TIMEOUT = 5.0
 
@@ -46,7 +47,7 @@ class Bus:
         return broker
 
     def send(self, channel: str, message: bytes) -> int:
-        """Hand a message to every node that listens; returns how many."""
+        """Hand a message to every subscribed node; returns how many."""
         listeners = [broker for broker in self.brokers if channel in broker.confirmed and broker.connected]
         for broker in listeners:
             broker.arrive(channel, message)
@@ -58,7 +59,7 @@ class BusBroker:
 
     Attributes:
         wanted, confirmed: channels.
-        calls: every `listen` and `ignore` that changed something, in order.
+        calls: every `subscribe` and `unsubscribe` that changed something, in order.
         sent: every message that was posted or published.
         connected: `False`: nothing comes in any more, as after the death of the node.
         deaf: what comes in stays where it is, as with a node that hangs.
@@ -194,13 +195,20 @@ class BusBroker:
         )
 
 
+def cluster_of(hub: WebSocketHub) -> Cluster:
+    """What connects a hub to its broker."""
+    cluster = runtime_of(hub).cluster
+    assert cluster is not None
+    return cluster
+
+
 @asynccontextmanager
 async def hubs_on(*brokers: Broker, max_per_user: int = 5) -> AsyncIterator[list[WebSocketHub]]:
     """A hub on each of these brokers, which run inside the block."""
     hubs = [WebSocketHub(max_per_user=max_per_user, broker=broker) for broker in brokers]
     async with trio.open_nursery() as nursery:
         for hub in hubs:
-            await nursery.start(runtime_of(hub).run_broker)
+            await nursery.start(cluster_of(hub).run)
         yield hubs
         for hub in hubs:
-            await runtime_of(hub).stop_broker()
+            await cluster_of(hub).stop()

@@ -1,4 +1,4 @@
-"""The names of channels: one for each audience, and all of them can be sent."""
+"""Channel names: one for each audience, each with a UTF-8 form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ audiences = st.one_of(st.none(), any_text, user_ids.map(lambda user_id: (user_id
 
 
 @given(user_ids)
-def test_a_user_id_comes_back_as_it_was(user_id: UUID | str | int) -> None:
+def test_a_user_id_survives_a_round_trip(user_id: UUID | str | int) -> None:
     back = parse_user_key(user_key(user_id))
 
     assert back == user_id
@@ -43,7 +43,7 @@ def test_a_uuid_its_text_and_a_number_are_three_users() -> None:
     assert len({user_key(7), user_key("7"), user_key(user_id), user_key(str(user_id)), user_key(user_id.hex)}) == 5
 
 
-def test_the_names_that_operators_see() -> None:
+def test_the_exact_channel_names() -> None:
     assert channel_of(None) == ALL == "all"
     assert channel_of("chat:1") == "topic:chat:1"
     assert channel_of(("ann",)) == "user:s:ann"
@@ -52,6 +52,6 @@ def test_the_names_that_operators_see() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "q:1", "u:7", "i:x", "x:zz"])
-def test_what_is_no_user(key: str) -> None:
+def test_invalid_user_keys_are_refused(key: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whichever the parser of the value raises
         parse_user_key(key)

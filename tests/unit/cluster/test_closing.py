@@ -1,4 +1,4 @@
-"""Disconnecting, revoking and asking clients of other nodes."""
+"""Disconnecting and revoking clients of other nodes, and requests to them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from quart_wshub import (
 from quart_wshub.cluster.node_ids import make_connection_id
 from quart_wshub.connection.requests import MAX_PENDING
 from quart_wshub.hub.websocket_hub import runtime_of
-from tests.unit.bus import Bus, hubs_on
+from tests.unit.bus import Bus, cluster_of, hubs_on
 from tests.unit.fakes import delivered, join, texts
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def test_a_user_is_disconnected_on_every_node_and_all_sockets_are_counted(
         assert await one.disconnect(user_id="ann") == 0
 
 
-async def test_a_connection_is_disconnected_whichever_node_it_is_on() -> None:
+async def test_a_connection_is_disconnected_on_any_node() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target, other = join(two, "ann"), join(two, "ann")
@@ -71,7 +71,7 @@ async def test_a_connection_is_disconnected_whichever_node_it_is_on() -> None:
         assert await one.disconnect(connection_id=target.connection_id) == 0
 
 
-async def test_what_was_sent_before_the_disconnection_goes_out_before_it() -> None:
+async def test_messages_sent_before_a_disconnection_are_delivered_before_it() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target = join(two, "ann")
@@ -81,7 +81,7 @@ async def test_what_was_sent_before_the_disconnection_goes_out_before_it() -> No
 
 
 @pytest.mark.parametrize("where", ["a node that is gone", "this node", "no node"])
-async def test_a_connection_that_is_nowhere_is_not_waited_for(where: str) -> None:
+async def test_an_unknown_connection_is_not_waited_for(where: str) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, _):
         node = "0123456789ab" if where == "a node that is gone" else bus.brokers[0].node_id
@@ -92,7 +92,7 @@ async def test_a_connection_that_is_nowhere_is_not_waited_for(where: str) -> Non
                 await one.request(connection_id, ASK)
 
 
-async def test_a_node_that_hangs_does_not_hold_a_disconnection_for_long(autojump_clock: object) -> None:
+async def test_a_hung_node_delays_a_disconnection_by_at_most_two_seconds(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target, here = join(two, "ann"), join(one, "ann")
@@ -110,7 +110,7 @@ async def test_a_node_that_hangs_does_not_hold_a_disconnection_for_long(autojump
 
 
 @pytest.mark.parametrize("what", ["disconnect", "revoke"])
-async def test_while_the_backend_is_away_it_is_done_here_and_the_caller_told(what: str) -> None:
+async def test_while_the_backend_is_down_local_sockets_are_closed_and_the_call_fails(what: str) -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         here = join(hub, "ann")
@@ -122,8 +122,8 @@ async def test_while_the_backend_is_away_it_is_done_here_and_the_caller_told(wha
 
 
 @pytest.mark.parametrize("what", ["disconnect", "revoke"])
-async def test_a_handler_that_ends_its_own_user_is_heard_on_every_node(what: str) -> None:
-    """Although it is cancelled by what it does."""
+async def test_a_handler_that_disconnects_its_own_user_reaches_every_node(what: str) -> None:
+    """Although its own disconnection cancels it."""
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         own, there = join(one, "ann"), join(two, "ann")
@@ -136,7 +136,7 @@ async def test_a_handler_that_ends_its_own_user_is_heard_on_every_node(what: str
         assert there.ending is not None
 
 
-async def test_a_disconnection_under_way_ends_with_the_broker() -> None:
+async def test_a_disconnection_under_way_fails_when_the_broker_stops() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two), trio.open_nursery() as nursery:
         join(two, "ann")
@@ -149,7 +149,7 @@ async def test_a_disconnection_under_way_ends_with_the_broker() -> None:
 
         nursery.start_soon(disconnect)
         await wait_all_tasks_blocked()
-        await runtime_of(one).stop_broker()
+        await cluster_of(one).stop()
 
 
 # Revoking
@@ -167,7 +167,7 @@ async def test_a_user_is_revoked_on_every_node() -> None:
 
 
 async def test_a_handshake_under_way_on_another_node_is_revoked_too() -> None:
-    """Although that node has no socket of the user, and does not listen for one."""
+    """Although that node has no socket of the user, and is not subscribed to its channel."""
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         with runtime_of(two).revocations.admission() as admission:
@@ -176,7 +176,7 @@ async def test_a_handshake_under_way_on_another_node_is_revoked_too() -> None:
             assert not admission.is_revoked("bob")
 
 
-async def test_a_revocation_that_not_every_node_confirmed_is_reported(autojump_clock: object) -> None:
+async def test_an_unconfirmed_revocation_fails(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         here = join(one, "ann")
@@ -189,7 +189,7 @@ async def test_a_revocation_that_not_every_node_confirmed_is_reported(autojump_c
         assert here.ending is not None
 
 
-async def test_a_node_that_was_cut_off_has_not_confirmed() -> None:
+async def test_a_disconnected_node_has_not_confirmed() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (one,):
         bus.also_alive = frozenset({"0123456789ab"})
@@ -232,10 +232,10 @@ async def test_a_client_of_another_node_answers_a_request(autojump_clock: object
             reply = await one.request(target.connection_id, ASK)
         assert (reply.type, reply.data) == ("ask.reply", {"got": {"n": 1}})
         assert reply.request_id
-        assert_nobody_waits(one, two)
+        assert_no_pending_requests(one, two)
 
 
-async def test_many_requests_at_a_time_get_each_its_own_reply(autojump_clock: object) -> None:
+async def test_concurrent_requests_each_get_their_own_reply(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target = join(two)
@@ -251,7 +251,7 @@ async def test_many_requests_at_a_time_get_each_its_own_reply(autojump_clock: ob
         assert sorted(replies) == [(number, number) for number in range(20)]
 
 
-async def test_a_clients_error_comes_back_as_it_was(autojump_clock: object) -> None:
+async def test_a_clients_error_is_returned_unchanged(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target = join(two)
@@ -262,7 +262,7 @@ async def test_a_clients_error_comes_back_as_it_was(autojump_clock: object) -> N
         assert (caught.value.code, caught.value.message, caught.value.details) == ("no", "way", [{"a": None}])
 
 
-async def test_a_client_that_does_not_answer_in_time(autojump_clock: object) -> None:
+async def test_a_client_that_does_not_answer_times_out(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target = join(two)
@@ -271,10 +271,10 @@ async def test_a_client_that_does_not_answer_in_time(autojump_clock: object) -> 
             await one.request(target.connection_id, ASK, timeout=3)
         assert trio.current_time() - start == pytest.approx(3)
         await trio.sleep(1)
-        assert_nobody_waits(one, two)
+        assert_no_pending_requests(one, two)
 
 
-async def test_a_node_that_hangs_is_a_client_that_does_not_answer(autojump_clock: object) -> None:
+async def test_a_request_to_a_hung_node_times_out(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target = join(two)
@@ -282,10 +282,10 @@ async def test_a_node_that_hangs_is_a_client_that_does_not_answer(autojump_clock
         bus.brokers[1].deaf = True
         with pytest.raises(RequestTimeoutError):
             await one.request(target.connection_id, ASK, timeout=3)
-        assert_nobody_waits(one, two)
+        assert_no_pending_requests(one, two)
 
 
-async def test_a_client_that_leaves_before_it_answers() -> None:
+async def test_a_client_that_leaves_before_it_answers_fails_the_request() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two), trio.open_nursery() as nursery:
         target = join(two)
@@ -301,10 +301,10 @@ async def test_a_client_that_leaves_before_it_answers() -> None:
         target.peer_left(WebSocketDisconnect(1001, "bye"))
         await wait_all_tasks_blocked()
         assert [(gone.code, gone.reason) for gone in caught] == [(1001, "bye")]
-        assert_nobody_waits(one, two)
+        assert_no_pending_requests(one, two)
 
 
-async def test_a_request_that_is_given_up_ends_on_the_other_node_too() -> None:
+async def test_a_cancelled_request_is_cancelled_on_the_other_node_too() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target = join(two)
@@ -314,8 +314,8 @@ async def test_a_request_that_is_given_up_ends_on_the_other_node_too() -> None:
             assert target.requests is not None
             nursery.cancel_scope.cancel()
         await wait_all_tasks_blocked()
-        assert_nobody_waits(one, two)
-        assert len(target.requests or ()) <= 1, "at most the memory of what was given up"
+        assert_no_pending_requests(one, two)
+        assert len(target.requests or ()) <= 1, "at most the memory of the cancelled request"
 
 
 async def test_the_limit_of_requests_to_a_client_holds_for_all_nodes() -> None:
@@ -332,14 +332,14 @@ async def test_the_limit_of_requests_to_a_client_holds_for_all_nodes() -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, math.nan])
-async def test_a_time_that_is_none_is_refused_here(timeout: float) -> None:
+async def test_an_invalid_timeout_is_refused_before_sending(timeout: float) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         with pytest.raises(UsageError):
             await one.request(join(two).connection_id, ASK, timeout=timeout)
 
 
-async def test_while_the_backend_is_away_a_request_fails() -> None:
+async def test_a_request_fails_while_the_backend_is_down() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         target = join(two)
@@ -348,9 +348,8 @@ async def test_while_the_backend_is_away_a_request_fails() -> None:
             await one.request(target.connection_id, ASK)
 
 
-def assert_nobody_waits(*hubs: WebSocketHub) -> None:
+def assert_no_pending_requests(*hubs: WebSocketHub) -> None:
     for hub in hubs:
-        cluster = hub.cluster._cluster
-        assert cluster is not None
-        assert len(cluster._inquiries) == 0
-        assert cluster._respondent._asked == {}
+        cluster = cluster_of(hub)
+        assert len(cluster.requests) == 0
+        assert cluster._responder._client_requests == {}

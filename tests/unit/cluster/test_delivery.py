@@ -1,4 +1,4 @@
-"""Deliveries over several nodes: who gets what, once, and in which order; and what a node listens to."""
+"""Deliveries over several nodes: who gets what, once and in order; and a node's channel subscriptions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from quart_wshub.broker.memory import MemoryBroker, MemoryExchange
 from quart_wshub.cluster.node_ids import node_of
 from quart_wshub.connection.ending import EndingKind
 from quart_wshub.hub.websocket_hub import runtime_of
-from tests.unit.bus import Bus, BusBroker, hubs_on
+from tests.unit.bus import Bus, BusBroker, cluster_of, hubs_on
 from tests.unit.fakes import delivered, join, texts
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ async def types(*connections: Session) -> list[list[str]]:
 # Who gets what
 
 
-async def test_send_to_reaches_the_user_on_every_node_and_counts_those_of_this_one() -> None:
+async def test_send_to_reaches_the_user_on_every_node_and_counts_local_sockets() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker(), bus.broker()) as (one, two, three):
         here, there, stranger = join(one, "ann"), join(two, "ann"), join(two, "bob")
@@ -99,7 +99,7 @@ async def test_an_excluded_connection_gets_nothing_whichever_node_publishes(topi
         assert await types(excluded, sibling, elsewhere) == [[], ["news"], ["news"]]
 
 
-async def test_what_is_delivered_elsewhere_is_the_text_that_was_encoded_here() -> None:
+async def test_other_nodes_deliver_the_text_that_was_encoded_once() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         here, there = join(one), join(two)
@@ -109,7 +109,7 @@ async def test_what_is_delivered_elsewhere_is_the_text_that_was_encoded_here() -
         assert texts(await delivered(here)) == texts(await delivered(there)) != []
 
 
-async def test_topics_and_users_without_a_utf8_form_work_as_others_do() -> None:
+async def test_topics_and_users_without_a_utf8_form_work() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         connection = join(two, "\ud800")
@@ -144,7 +144,7 @@ async def test_hubs_on_the_memory_broker_are_one_hub() -> None:
 # Order
 
 
-async def test_what_one_node_publishes_arrives_in_that_order_everywhere_and_once() -> None:
+async def test_one_nodes_publications_arrive_in_order_and_once_on_every_node() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker(), bus.broker()) as hubs:
         readers = [join(hub, number) for hub in hubs for number in range(3)]
@@ -192,14 +192,14 @@ async def test_all_publishers_of_one_node_have_the_same_order_on_every_node(size
         assert await types(there) == [expected]
 
 
-async def test_what_is_published_after_subscribe_returned_arrives() -> None:
+async def test_publications_after_subscribe_has_returned_arrive() -> None:
     bus = Bus(by_hand=True)
     async with hubs_on(bus.broker(), bus.broker()) as (one, two), trio.open_nursery() as nursery:
         bus.brokers[1].confirm()
         connection = join(two)
         nursery.start_soon(two.subscribe, connection.connection_id, "news")
         await wait_all_tasks_blocked()
-        assert nursery.child_tasks, "it waits until the broker listens"
+        assert nursery.child_tasks, "it waits until the broker has confirmed"
 
         bus.brokers[1].confirm()
         await wait_all_tasks_blocked()
@@ -209,7 +209,7 @@ async def test_what_is_published_after_subscribe_returned_arrives() -> None:
         assert await types(connection) == [["news"]]
 
 
-async def test_a_subscription_that_the_broker_does_not_confirm_goes_on_after_a_while(autojump_clock: object) -> None:
+async def test_subscribe_returns_though_the_broker_does_not_confirm(autojump_clock: object) -> None:
     bus = Bus(by_hand=True)
     async with hubs_on(bus.broker()) as (hub,):
         connection = join(hub)
@@ -219,7 +219,7 @@ async def test_a_subscription_that_the_broker_does_not_confirm_goes_on_after_a_w
         assert hub.topic_count("news") == 1
 
 
-async def test_while_the_backend_is_away_nothing_waits_for_it() -> None:
+async def test_nothing_waits_for_a_backend_that_is_down() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         connection = join(hub)
@@ -234,7 +234,7 @@ async def test_while_the_backend_is_away_nothing_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize("broker_tells", [True, False])
-async def test_who_subscribed_while_the_backend_was_away_is_told_of_a_gap_once(
+async def test_a_subscription_made_while_the_backend_was_down_gets_one_gap(
     broker_tells: bool, autojump_clock: object
 ) -> None:
     bus = Bus()
@@ -253,7 +253,7 @@ async def test_who_subscribed_while_the_backend_was_away_is_told_of_a_gap_once(
         assert await types(early, late) == [[], ["gap"]]
 
 
-async def test_who_waited_long_enough_for_a_slow_broker_is_told_of_a_gap(autojump_clock: object) -> None:
+async def test_a_subscription_confirmed_too_late_gets_a_gap(autojump_clock: object) -> None:
     bus = Bus(by_hand=True)
     async with hubs_on(bus.broker()) as (hub,):
         connection = join(hub)
@@ -265,7 +265,7 @@ async def test_who_waited_long_enough_for_a_slow_broker_is_told_of_a_gap(autojum
         assert await types(connection) == [["gap"]]
 
 
-async def test_a_cancelled_subscription_has_done_nothing() -> None:
+async def test_a_cancelled_subscription_has_no_effect() -> None:
     bus = Bus(by_hand=True)
     async with hubs_on(bus.broker()) as (hub,):
         connection = join(hub)
@@ -282,7 +282,7 @@ async def test_a_cancelled_subscription_has_done_nothing() -> None:
         assert hub.topic_count("news") == 0
 
 
-async def test_a_connection_that_ends_while_it_subscribes_is_unknown() -> None:
+async def test_subscribe_returns_false_if_the_connection_closes_meanwhile() -> None:
     bus = Bus(by_hand=True)
     async with hubs_on(bus.broker()) as (hub,), trio.open_nursery() as nursery:
         connection = join(hub)
@@ -298,7 +298,7 @@ async def test_a_connection_that_ends_while_it_subscribes_is_unknown() -> None:
         assert results == [False]
 
 
-async def test_what_is_sent_to_a_user_inside_the_expecting_block_arrives() -> None:
+async def test_messages_to_a_user_inside_the_expecting_block_arrive() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         async with runtime_of(two).expecting("ann"):
@@ -310,11 +310,11 @@ async def test_what_is_sent_to_a_user_inside_the_expecting_block_arrives() -> No
         assert bus.brokers[1].calls.count(("unsubscribe", "user:s:ann")) == 1
 
 
-# What a node listens to
+# Channel subscriptions
 
 
-class Interests(RuleBasedStateMachine):
-    """`listen` and `ignore` are called exactly at the first and the last local member."""
+class SubscriptionMachine(RuleBasedStateMachine):
+    """A channel is subscribed to while, and only while, it has local members."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -356,17 +356,17 @@ class Interests(RuleBasedStateMachine):
             del self.topics[connection]
 
     @invariant()
-    def listens_to_what_it_has_members_for(self) -> None:
+    def subscribed_to_the_channels_of_its_members(self) -> None:
         topics = {f"topic:{topic}" for topics in self.topics.values() for topic in topics}
         users = {f"user:{'i' if connection.user_id == 7 else 's'}:{connection.user_id}" for connection in self.topics}
         assert self.broker.wanted == self.own | topics | users
 
 
-Interests.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
-TestInterests = Interests.TestCase
+SubscriptionMachine.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestChannelSubscriptions = SubscriptionMachine.TestCase
 
 
-async def test_the_broker_is_told_once_when_the_first_comes_and_once_when_the_last_leaves() -> None:
+async def test_the_broker_subscribes_for_the_first_member_and_unsubscribes_after_the_last() -> None:
     broker = Bus().broker()
     hub = WebSocketHub(broker=broker)
     first, second = join(hub, "ann"), join(hub, "ann")
@@ -386,7 +386,7 @@ async def test_the_broker_is_told_once_when_the_first_comes_and_once_when_the_la
     ]
 
 
-async def test_a_topic_without_a_listener_costs_a_node_nothing() -> None:
+async def test_a_node_receives_nothing_for_topics_without_local_subscribers() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         join(two)
@@ -394,7 +394,7 @@ async def test_a_topic_without_a_listener_costs_a_node_nothing() -> None:
         assert not bus.brokers[1].waiting
 
 
-async def test_what_comes_on_a_channel_that_nobody_listens_to_any_more_is_dropped() -> None:
+async def test_a_message_on_an_unsubscribed_channel_is_dropped() -> None:
     bus = Bus(by_hand=True)
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         connection = join(two, "ann")
@@ -406,10 +406,10 @@ async def test_what_comes_on_a_channel_that_nobody_listens_to_any_more_is_droppe
         assert await types(other) == [[]]
 
 
-# A broker that cannot
+# No broker, or one that fails
 
 
-async def test_without_a_broker_ids_are_random_and_nothing_is_listened_to() -> None:
+async def test_without_a_broker_connection_ids_are_random() -> None:
     hub = WebSocketHub()
     connection = join(hub)
 
@@ -418,24 +418,21 @@ async def test_without_a_broker_ids_are_random_and_nothing_is_listened_to() -> N
     assert hub.ready
     async with runtime_of(hub).expecting("ann"):
         pass
-    await runtime_of(hub).stop_broker()
-    async with trio.open_nursery() as nursery:
-        await nursery.start(runtime_of(hub).run_broker)
 
 
-async def test_ids_tell_the_node() -> None:
+async def test_connection_ids_contain_the_node() -> None:
     broker = Bus().broker()
     hub = WebSocketHub(broker=broker)
     assert node_of(join(hub).connection_id) == broker.node_id
 
 
 @pytest.mark.parametrize("broker", ["redis://:secret@localhost", object()])
-def test_what_is_no_broker_is_refused_and_not_shown(broker: Any) -> None:
+def test_an_invalid_broker_is_refused_and_not_shown(broker: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"broker= must be a Broker, .*, not (str|object)$"):
         WebSocketHub(broker=broker)
 
 
-async def test_where_the_broker_does_not_run_the_hub_works_for_itself_and_says_so_once(
+async def test_a_hub_whose_broker_does_not_run_serves_its_own_sockets_and_logs_that_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     hub = WebSocketHub(broker=Bus().broker())
@@ -453,7 +450,7 @@ async def test_where_the_broker_does_not_run_the_hub_works_for_itself_and_says_s
 
 
 @pytest.mark.parametrize("call", ["send_to", "broadcast", "send_many"])
-async def test_a_failure_of_the_broker_reaches_the_caller_after_local_delivery(call: str) -> None:
+async def test_a_broker_failure_is_raised_after_local_delivery(call: str) -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         ann, bob = join(hub, "ann"), join(hub, "bob")
@@ -487,7 +484,7 @@ async def test_a_broker_that_breaks_its_contract_does_not_end_the_app(caplog: py
     assert "the hub's broker has failed" in caplog.text
 
 
-async def test_a_broker_that_is_configured_wrongly_fails_the_start() -> None:
+async def test_a_misconfigured_broker_fails_the_start() -> None:
     class Wrong(BusBroker):
         async def run(self, *args: Any, **kwargs: Any) -> None:
             raise ConfigurationError("no such thing")
@@ -495,13 +492,13 @@ async def test_a_broker_that_is_configured_wrongly_fails_the_start() -> None:
     hub = WebSocketHub(broker=Wrong(Bus(), "0123456789ab"))
     async with trio.open_nursery() as nursery:
         with pytest.raises(ConfigurationError, match="no such thing"):
-            await nursery.start(runtime_of(hub).run_broker)
+            await nursery.start(cluster_of(hub).run)
 
 
-async def test_the_broker_runs_once_however_often_it_is_started() -> None:
+async def test_starting_the_broker_again_does_nothing() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,), trio.open_nursery() as nursery:
-        await nursery.start(runtime_of(hub).run_broker)
+        await nursery.start(cluster_of(hub).run)
         await wait_all_tasks_blocked()
         assert not nursery.child_tasks
         assert hub.ready
@@ -509,14 +506,14 @@ async def test_the_broker_runs_once_however_often_it_is_started() -> None:
         assert statistics is not None
         assert statistics.ready
     assert not hub.ready
-    await runtime_of(hub).stop_broker()
+    await cluster_of(hub).stop()
 
 
-# What cannot be read
+# Unreadable messages
 
 
 @pytest.mark.parametrize("channel", ["all", "user:s:ann", "topic:news", "node:{own}", "nothing:at all"])
-async def test_malformed_messages_change_nothing_and_are_logged_once_a_minute(
+async def test_malformed_messages_are_ignored_and_logged_once_a_minute(
     channel: str, caplog: pytest.LogCaptureFixture, autojump_clock: object
 ) -> None:
     bus = Bus()
@@ -556,7 +553,7 @@ async def test_malformed_messages_change_nothing_and_are_logged_once_a_minute(
     ],
 )
 @pytest.mark.parametrize("channel", ["all", "node:000000000001", "nothing:at all"])
-async def test_questions_that_make_no_sense_here_disturb_nobody(body: bytes, channel: str) -> None:
+async def test_messages_that_make_no_sense_here_have_no_effect(body: bytes, channel: str) -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         connection = join(hub, "ann")

@@ -1,4 +1,4 @@
-"""Gaps: who is told of what, and in which place among the deliveries."""
+"""Gap notices: who gets which, in order with the deliveries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def gaps(connection: Session) -> list[Any]:
     return [message["data"]["topics"] for message in messages if message["type"] == "gap"]
 
 
-async def test_each_socket_is_told_which_of_its_topics_are_affected(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_socket_is_notified_of_its_affected_topics(caplog: pytest.LogCaptureFixture) -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         both, one, other, none = (join(hub, number) for number in range(4))
@@ -46,7 +46,7 @@ async def test_each_socket_is_told_which_of_its_topics_are_affected(caplog: pyte
         assert "may have been missed, in 2 channels" in caplog.text
 
 
-async def test_what_was_for_the_user_or_for_everyone_may_be_anything() -> None:
+async def test_a_gap_in_the_users_or_everyones_channel_names_no_topics() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         ann, bob = join(hub, "ann"), join(hub, "bob")
@@ -60,7 +60,7 @@ async def test_what_was_for_the_user_or_for_everyone_may_be_anything() -> None:
 
 
 @pytest.mark.parametrize("channel", ["topic:nobody is in it", "user:s:nobody", "node:000000000001"])
-async def test_nobody_is_told_of_channels_that_nobody_listens_to(channel: str) -> None:
+async def test_gaps_in_channels_without_subscribers_notify_nobody(channel: str) -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         connection = join(hub)
@@ -68,7 +68,7 @@ async def test_nobody_is_told_of_channels_that_nobody_listens_to(channel: str) -
         assert await gaps(connection) == []
 
 
-async def test_the_notice_comes_before_what_comes_after_the_gap_and_after_what_was_before() -> None:
+async def test_the_notice_is_in_order_with_the_messages_before_and_after_the_gap() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         connection = join(hub)
@@ -83,7 +83,7 @@ async def test_the_notice_comes_before_what_comes_after_the_gap_and_after_what_w
         assert types == ["0", "gap", "1", "gap", "2", "gap", "after"]
 
 
-async def test_gaps_that_come_together_are_told_once() -> None:
+async def test_simultaneous_gaps_make_one_notice() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         connection = join(hub)
@@ -94,7 +94,7 @@ async def test_gaps_that_come_together_are_told_once() -> None:
         assert await gaps(connection) == [["a", "b"]]
 
 
-async def test_a_gap_for_thousands_gives_way_to_other_tasks() -> None:
+async def test_a_notice_to_many_sockets_yields_to_other_tasks() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         connections = [join(hub, number) for number in range(600)]
@@ -116,7 +116,7 @@ async def test_a_gap_for_thousands_gives_way_to_other_tasks() -> None:
         assert turns > 3
 
 
-def test_sockets_are_grouped_by_what_they_have_to_be_told() -> None:
+def test_sockets_are_grouped_by_missed_topics() -> None:
     class Member:
         def __init__(self, number: int) -> None:
             self.connection_id = number
@@ -131,7 +131,7 @@ def test_sockets_are_grouped_by_what_they_have_to_be_told() -> None:
 
     groups = affected(registry, ["a", "b", "c", "d"])
 
-    assert {topics: len(sockets) for topics, sockets in groups.items()} == {
+    assert {topics: len(members()) for topics, members in groups.items()} == {
         frozenset("ab"): 50,
         frozenset("ac"): 50,
     }

@@ -1,4 +1,4 @@
-"""`max_per_user` over several nodes: however messages and joins come in between each other, the newest remain."""
+"""`max_per_user` over several nodes: for every interleaving of messages and joins the newest sockets remain."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from quart_wshub import CloseCode, WebSocketHub
-from quart_wshub.cluster.limit import Socket, beyond
-from quart_wshub.hub.websocket_hub import runtime_of
-from tests.unit.bus import Bus, hubs_on
+from quart_wshub.cluster.limit import Socket, oldest_beyond
+from tests.unit.bus import Bus, cluster_of, hubs_on
 from tests.unit.fakes import join
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ sockets = st.lists(st.builds(Socket, st.integers(0, 5), st.uuids(), st.sampled_f
 
 @given(sockets, st.integers(1, 4))
 def test_the_newest_are_never_beyond_the_limit(some: list[Socket], limit: int) -> None:
-    too_many = beyond(some, limit)
+    too_many = oldest_beyond(some, limit)
 
     assert len(too_many) == max(0, len(set(some)) - limit)
     kept = set(some) - set(too_many)
@@ -35,13 +34,13 @@ def test_the_newest_are_never_beyond_the_limit(some: list[Socket], limit: int) -
 
 
 @given(sockets, sockets, st.integers(1, 4))
-def test_who_knows_only_some_evicts_nobody_who_may_stay(some: list[Socket], others: list[Socket], limit: int) -> None:
-    assert set(beyond(some, limit)) <= set(beyond(some + others, limit))
+def test_an_incomplete_list_evicts_no_socket_that_stays(some: list[Socket], others: list[Socket], limit: int) -> None:
+    assert set(oldest_beyond(some, limit)) <= set(oldest_beyond(some + others, limit))
 
 
-def test_ties_are_decided_by_the_id() -> None:
+def test_equal_ages_are_ordered_by_connection_id() -> None:
     older, newer = Socket(1, UUID(int=1), "b"), Socket(1, UUID(int=2), "a")
-    assert beyond([newer, older], 1) == [older]
+    assert oldest_beyond([newer, older], 1) == [older]
 
 
 async def test_the_oldest_anywhere_is_evicted_with_4429() -> None:
@@ -80,7 +79,7 @@ steps = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_however_joins_and_messages_come_in_between_each_other_the_newest_remain(script: list[tuple[str, int]]) -> None:
+def test_the_newest_sockets_remain_for_every_interleaving_of_joins_and_messages(script: list[tuple[str, int]]) -> None:
     async def play() -> None:
         bus = Bus(by_hand=True)
         async with hubs_on(bus.broker(), bus.broker(), bus.broker(), max_per_user=MAX) as hubs:
@@ -101,7 +100,7 @@ def test_however_joins_and_messages_come_in_between_each_other_the_newest_remain
 
 
 async def settle(bus: Bus) -> None:
-    """Let everything arrive, also what is tried again."""
+    """Let everything arrive, retries included."""
     bus.by_hand = False
     for _ in range(20):
         for broker in bus.brokers:
@@ -111,7 +110,7 @@ async def settle(bus: Bus) -> None:
         await trio.sleep(1)
 
 
-async def test_sockets_that_joined_while_the_backend_was_away_are_counted_once_it_is_back(
+async def test_sockets_that_joined_while_the_backend_was_down_are_checked_once_it_is_back(
     autojump_clock: object,
 ) -> None:
     bus = Bus()
@@ -126,7 +125,7 @@ async def test_sockets_that_joined_while_the_backend_was_away_are_counted_once_i
         assert still_open(connections) == newest(connections)
 
 
-async def test_sockets_that_were_there_before_the_broker_ran_are_counted(autojump_clock: object) -> None:
+async def test_sockets_registered_before_the_broker_ran_are_checked(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), max_per_user=MAX) as (one,):
         first = [join(one, "ann") for _ in range(MAX)]
@@ -134,13 +133,13 @@ async def test_sockets_that_were_there_before_the_broker_ran_are_counted(autojum
         two = WebSocketHub(max_per_user=MAX, broker=bus.broker())
         second = [join(two, "ann") for _ in range(MAX)]
         async with trio.open_nursery() as nursery:
-            await nursery.start(runtime_of(two).run_broker)
+            await nursery.start(cluster_of(two).run)
             await settle(bus)
             assert still_open(first + second) == set(second)
-            await runtime_of(two).stop_broker()
+            await cluster_of(two).stop()
 
 
-async def test_a_lost_eviction_is_made_up_for_after_the_gap(autojump_clock: object) -> None:
+async def test_a_lost_eviction_is_repeated_after_the_gap(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker(), max_per_user=MAX) as (one, two):
         connections = [join(one, "ann") for _ in range(MAX)]
@@ -156,7 +155,7 @@ async def test_a_lost_eviction_is_made_up_for_after_the_gap(autojump_clock: obje
         assert still_open(connections) == newest(connections)
 
 
-async def test_a_node_that_hangs_delays_the_others_and_is_given_up_on(autojump_clock: object) -> None:
+async def test_a_hung_node_delays_the_check_and_is_then_ignored(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker(), bus.broker(), max_per_user=MAX) as (one, two, three):
         connections = [join(hub, "ann") for hub in (three, one, two)]
@@ -176,7 +175,7 @@ async def test_a_node_that_hung_for_a_while_is_asked_again(autojump_clock: objec
         await settle(bus)
         bus.brokers[1].deaf = True
         connections.append(join(one, "ann"))
-        await trio.sleep(2.5)  # the first question is given up on
+        await trio.sleep(2.5)  # the first request has timed out
         assert len(still_open(connections)) == MAX + 1
         bus.brokers[1].deaf = False
         await settle(bus)
@@ -184,14 +183,13 @@ async def test_a_node_that_hung_for_a_while_is_asked_again(autojump_clock: objec
 
 
 async def assert_idle(hub: WebSocketHub) -> None:
-    """Nothing is being asked any more."""
-    cluster = hub.cluster._cluster
-    assert cluster is not None
-    assert len(cluster._inquiries) == 0
+    """No request is pending."""
+    cluster = cluster_of(hub)
+    assert len(cluster.requests) == 0
 
 
 @pytest.mark.parametrize("leave_first", [True, False])
-async def test_a_user_who_leaves_meanwhile_is_asked_about_no_more(leave_first: bool, autojump_clock: object) -> None:
+async def test_a_user_who_has_left_is_not_checked_again(leave_first: bool, autojump_clock: object) -> None:
     bus = Bus(by_hand=True)
     async with hubs_on(bus.broker(), max_per_user=MAX) as (hub,):
         connection = join(hub, "ann")
@@ -204,7 +202,7 @@ async def test_a_user_who_leaves_meanwhile_is_asked_about_no_more(leave_first: b
         assert bus.brokers[0].sent == []
 
 
-async def test_hundreds_of_joins_are_asked_about_a_few_at_a_time(autojump_clock: object) -> None:
+async def test_hundreds_of_simultaneous_joins_are_all_checked(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker(), max_per_user=1) as (one, two):
         old = [join(one, number) for number in range(300)]

@@ -1,4 +1,4 @@
-"""Connection ids that name their node."""
+"""Connection ids that contain their node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ node_ids = st.text("0123456789abcdef", min_size=12, max_size=12)
 
 
 @given(node_ids)
-def test_an_id_names_its_node_and_is_a_uuid_of_version_8(node_id: str) -> None:
+def test_an_id_contains_its_node_and_is_a_uuid_version_8(node_id: str) -> None:
     connection_id = make_connection_id(node_id)
 
     assert node_of(connection_id) == node_id
@@ -32,12 +32,12 @@ def test_ids_of_one_node_differ_in_all_their_random_bits() -> None:
     assert varying == ((1 << 12) - 1) << 64 | ((1 << 62) - 1)
 
 
-def test_an_id_made_elsewhere_names_no_node() -> None:
+def test_other_uuids_contain_no_node() -> None:
     assert node_of(uuid4()) is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "0123456789a", "0123456789abc", "0123456789AB", "0123456789ag", None, 12, "①" * 12]
 )
-def test_what_is_no_node_id(text: object) -> None:
+def test_invalid_node_ids(text: object) -> None:
     assert not is_node_id(text)

@@ -1,4 +1,4 @@
-"""What nodes say to each other: out and in again, and what is not to be read."""
+"""Messages between nodes: round trips, exact bytes, unreadable input."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quart_wshub.cluster.channels import user_key
+from quart_wshub.cluster.outcome import Outcome
 from quart_wshub.cluster.wire import (
-    Answer,
-    AskClient,
+    CancelRequest,
     CloseConnection,
     CloseUser,
     Control,
     CountConnections,
     CountTopic,
-    GiveUp,
     ListSockets,
     ListUsers,
-    Outcome,
     Publication,
+    RequestClient,
+    Response,
     RevokeUser,
     UnreadableError,
     decode,
@@ -59,15 +59,15 @@ controls: st.SearchStrategy[Control] = st.one_of(
     st.builds(CloseConnection, ref=refs, connection_id=st.uuids(), code=codes, reason=short_texts),
     st.builds(RevokeUser, ref=refs, user=keys, reason=short_texts),
     st.builds(
-        AskClient,
+        RequestClient,
         ref=refs,
         connection_id=st.uuids(),
         text=texts,
         timeout=st.none() | st.floats(0, allow_infinity=False),
     ),
-    st.builds(GiveUp, ref=refs),
+    st.builds(CancelRequest, ref=refs),
     st.builds(
-        Answer,
+        Response,
         ref=refs,
         part=st.integers(0, 9),
         parts=st.integers(1, 9),
@@ -81,7 +81,7 @@ controls: st.SearchStrategy[Control] = st.one_of(
 
 @given(node_ids, texts, st.none() | st.uuids())
 @example(NODE, "", None)
-def test_a_publication_comes_back_as_it_was(node: str, text: str, exclude: UUID | None) -> None:
+def test_a_publication_survives_a_round_trip(node: str, text: str, exclude: UUID | None) -> None:
     message = encode_publication(node, text, exclude)
 
     assert decode(message) == (node, Publication(text, exclude))
@@ -90,20 +90,20 @@ def test_a_publication_comes_back_as_it_was(node: str, text: str, exclude: UUID 
 
 
 @given(node_ids, controls)
-def test_everything_else_comes_back_as_it_was(node: str, control: Control) -> None:
+def test_requests_and_responses_survive_a_round_trip(node: str, control: Control) -> None:
     message = encode_control(node, control)
 
     assert decode(message) == (node, control)
     assert not message.startswith(own_publication_prefixes(node))
 
 
-def test_the_form_that_nodes_of_other_releases_rely_on() -> None:
+def test_the_exact_bytes_that_other_releases_rely_on() -> None:
     assert encode_publication(NODE, "{}") == b"1d0123456789ab{}"
     assert encode_publication(NODE, "{}", UUID(int=1)) == b"1x0123456789ab00000000000000000000000000000001{}"
     assert encode_control(NODE, CountTopic(ref=3)) == b'1c0123456789ab{"ref":3,"kind":"topic"}'
 
 
-def test_what_a_newer_release_adds_to_a_message_is_passed_over() -> None:
+def test_unknown_fields_of_newer_releases_are_ignored() -> None:
     assert decode(b'1c0123456789ab{"ref":3,"kind":"topic","more":true}') == (NODE, CountTopic(ref=3))
 
 
@@ -128,7 +128,7 @@ def test_what_a_newer_release_adds_to_a_message_is_passed_over() -> None:
         (b'1c0123456789ab{"kind":"revoke","ref":1,"user":"q:1","reason":""}', "malformed: value_error"),
     ],
 )
-def test_what_cannot_be_read_says_why_and_nothing_of_what_is_in_it(message: bytes, why: str) -> None:
+def test_an_unreadable_message_is_refused_with_a_reason_that_quotes_no_content(message: bytes, why: str) -> None:
     with pytest.raises(UnreadableError) as caught:
         decode(message)
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_says_why_and_nothing_of_what_is_in_it(message: byte
 
 
 @given(st.binary())
-def test_no_bytes_raise_anything_else(message: bytes) -> None:
+def test_arbitrary_bytes_raise_nothing_but_unreadable_error(message: bytes) -> None:
     for candidate in (message, b"1" + message, b"1c0123456789ab" + message, b"1x0123456789ab" + message):
         with suppress(UnreadableError):
             decode(candidate)

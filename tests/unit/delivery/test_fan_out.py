@@ -1,4 +1,4 @@
-"""Fan-outs to many connections: one order, no long turn, one encoding, and no harm where one is cut short."""
+"""Fan-outs to many connections: one order, no long turn, one encoding, and cancellation."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class CountingSession(Session):
         return super().offer(frame)
 
 
-async def test_a_fan_out_to_ten_thousand_gives_way_to_other_tasks_every_few_hundred() -> None:
+async def test_a_fan_out_to_ten_thousand_yields_to_other_tasks_every_few_hundred() -> None:
     hub = WebSocketHub(max_per_user=10_000)
     runtime, settings, transport = runtime_of(hub), make_settings(), FakeTransport()
     for _ in range(10_000):
@@ -181,7 +181,7 @@ async def test_a_message_to_one_user_does_not_overtake_a_broadcast_that_came_fir
 
 
 @pytest.mark.parametrize("topic", [None, "news"])
-async def test_who_is_closed_during_a_fan_out_gets_what_was_published_before_and_once(topic: str | None) -> None:
+async def test_a_connection_closed_during_a_fan_out_gets_it_once(topic: str | None) -> None:
     hub = WebSocketHub()
     connections = await join_many(hub)
     first, last = connections[0], connections[-1]
@@ -213,7 +213,7 @@ async def test_a_peer_that_leaves_during_a_fan_out_gets_no_more_and_is_not_count
     assert await delivered(gone) == []
 
 
-async def test_who_unsubscribes_during_a_fan_out_gets_what_was_published_before_and_once() -> None:
+async def test_a_connection_that_unsubscribes_during_a_fan_out_gets_it_once() -> None:
     hub = WebSocketHub()
     connections = await join_many(hub)
     first, last = connections[0], connections[-1]
@@ -228,7 +228,7 @@ async def test_who_unsubscribes_during_a_fan_out_gets_what_was_published_before_
     assert await hub.broadcast(NEWS, topic="news") == MANY - 2
 
 
-async def test_what_a_handler_sends_during_a_fan_out_comes_after_it_and_brings_it_forward_once() -> None:
+async def test_a_handlers_own_send_during_a_fan_out_comes_after_it() -> None:
     hub = WebSocketHub()
     connections = await join_many(hub)
     last = connections[-1]
@@ -242,7 +242,7 @@ async def test_what_a_handler_sends_during_a_fan_out_comes_after_it_and_brings_i
     assert texts(await delivered(last)) == [NEWS.encode(), "one", "two"]
 
 
-async def test_who_comes_during_a_fan_out_waits_for_the_next() -> None:
+async def test_a_connection_registered_during_a_fan_out_does_not_get_it() -> None:
     hub = WebSocketHub()
     connections = await join_many(hub)
 
@@ -265,7 +265,7 @@ async def test_a_slow_peer_evicted_in_a_fan_out_does_not_disturb_it() -> None:
     assert [connection.outbox.queued_messages for connection in connections] == [2] * MANY
 
 
-async def test_a_fan_out_cancelled_in_its_midst_still_reaches_everyone_as_it_does_on_other_nodes() -> None:
+async def test_a_fan_out_cancelled_midway_still_reaches_everyone() -> None:
     hub = WebSocketHub()
     connections = await join_many(hub)
 
@@ -282,7 +282,7 @@ async def test_a_fan_out_cancelled_in_its_midst_still_reaches_everyone_as_it_doe
         assert await hub.broadcast(NEWS) == MANY
 
 
-async def test_a_fan_out_cancelled_while_it_waits_for_its_turn_does_nothing() -> None:
+async def test_a_fan_out_cancelled_while_it_waits_for_the_order_does_nothing() -> None:
     hub = WebSocketHub()
     connections = await join_many(hub)
 
@@ -323,7 +323,7 @@ def wire(*types: str) -> bytes:
     return b"".join(Frame(WSEnvelope(type=t).encode()).wire for t in types)
 
 
-async def test_a_flood_arrives_whole_and_in_order_without_anyone_asking_for_it() -> None:
+async def test_a_flood_arrives_complete_and_in_order() -> None:
     hub = WebSocketHub()
     ann, bob = join(hub, "ann"), join(hub, "bob")
     types = [f"news.{number}" for number in range(50)]
@@ -354,7 +354,7 @@ async def test_nothing_that_follows_a_flood_overtakes_it() -> None:
         assert await wire_of(bob) == wire(*first, *second, "from.the.handler")
 
 
-async def test_who_joins_leaves_or_is_closed_in_a_flood_gets_exactly_what_was_published_meanwhile() -> None:
+async def test_connections_that_join_or_leave_in_a_flood_get_exactly_what_was_published_meanwhile() -> None:
     hub = WebSocketHub()
     leaver, closed, joiner = join(hub, "ann"), join(hub, "bob"), join(hub, "cid")
     for connection in (leaver, closed):
@@ -393,7 +393,7 @@ async def test_the_excluded_connection_gets_nothing_of_a_flood() -> None:
     assert await wire_of(other) == wire(*[f"news.{n}" for n in range(10)], "for.all")
 
 
-async def test_what_a_flood_holds_back_is_bounded() -> None:
+async def test_the_bytes_held_back_are_bounded() -> None:
     hub = WebSocketHub()
     ann = join(hub, "ann")
 
@@ -405,7 +405,7 @@ async def test_what_a_flood_holds_back_is_bounded() -> None:
         assert published > 50 * 1000
 
 
-async def test_what_is_held_back_when_the_flusher_ends_goes_out_with_the_next_fan_out(hub: WebSocketHub) -> None:
+async def test_held_publications_are_flushed_when_the_flusher_ends(hub: WebSocketHub) -> None:
     connection = make_session(hub)
     runtime_of(hub).register(connection)
 
@@ -419,7 +419,7 @@ async def test_what_is_held_back_when_the_flusher_ends_goes_out_with_the_next_fa
     connection.begin_close(1000, kind=EndingKind.SERVER_CLOSED)
 
 
-async def test_what_is_held_back_reaches_a_connection_that_is_closed_before_its_close() -> None:
+async def test_held_publications_reach_a_closing_connection_before_its_close() -> None:
     hub = WebSocketHub()
     ann = join(hub, "ann")
 
@@ -431,7 +431,7 @@ async def test_what_is_held_back_reaches_a_connection_that_is_closed_before_its_
     assert await wire_of(ann) == wire(*[f"news.{n}" for n in range(10)])
 
 
-async def test_a_new_connection_in_a_flood_to_everyone_gets_all_that_is_published_from_then_on() -> None:
+async def test_a_new_connection_in_a_flood_gets_everything_published_from_then_on() -> None:
     hub = WebSocketHub()
     join(hub, "ann")
 
@@ -446,7 +446,7 @@ async def test_a_new_connection_in_a_flood_to_everyone_gets_all_that_is_publishe
     assert await wire_of(newcomer) == wire(*[f"news.{n}" for n in range(5, 10)])
 
 
-async def test_what_is_published_while_the_same_sockets_are_served_is_joined_and_comes_after() -> None:
+async def test_publications_made_while_the_same_sockets_are_served_are_joined() -> None:
     hub = WebSocketHub()
     connections = await join_many(hub)
 

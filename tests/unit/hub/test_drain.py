@@ -1,4 +1,4 @@
-"""The orderly shutdown, without a server: everyone is told, nobody is waited for too long."""
+"""Orderly shutdown, without a server: every connection is closed, and no peer is waited for too long."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_draining_closes_every_connection_with_1012_and_waits_for_the_end(
     assert hub.draining
 
 
-async def test_many_are_sent_away_in_batches_over_half_of_the_time(
+async def test_many_connections_are_closed_in_batches_over_half_of_the_time(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     """So that not all of them come back in the same moment."""
@@ -77,7 +77,7 @@ async def test_while_draining_new_handshakes_are_refused_with_503(hub: WebSocket
             pass
 
 
-async def test_a_peer_that_does_not_take_the_close_is_not_waited_for_beyond_the_deadline(
+async def test_a_peer_that_does_not_answer_the_close_is_dropped_at_the_deadline(
     hub: WebSocketHub, autojump_clock: MockClock
 ) -> None:
     async with connect(make_app(forever, hub), token="ann", buffer=0):
@@ -95,7 +95,7 @@ async def test_an_empty_hub_is_drained_at_once(hub: WebSocketHub, autojump_clock
     assert trio.current_time() == began
 
 
-async def test_a_second_call_may_only_bring_the_deadline_forward() -> None:
+async def test_a_second_drain_can_only_shorten_the_deadline() -> None:
     hub = WebSocketHub()
     first = trio.current_time() + 10
     async with trio.open_nursery() as nursery:

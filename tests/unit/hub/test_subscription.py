@@ -36,7 +36,7 @@ async def test_the_membership_lasts_as_long_as_the_block() -> None:
     assert not connection.memberships
 
 
-async def test_it_ends_with_an_exception_too() -> None:
+async def test_the_subscription_ends_with_an_exception() -> None:
     hub = WebSocketHub()
     connection = join(hub)
 
@@ -46,7 +46,7 @@ async def test_it_ends_with_an_exception_too() -> None:
     assert connection.topics == frozenset()
 
 
-async def test_it_ends_with_cancellation_too_and_without_a_checkpoint_in_between() -> None:
+async def test_the_subscription_ends_with_cancellation_and_without_a_checkpoint() -> None:
     hub = WebSocketHub()
     connection = join(hub)
     with trio.CancelScope() as scope:
@@ -62,7 +62,7 @@ async def test_it_ends_with_cancellation_too_and_without_a_checkpoint_in_between
     assert connection.topics == frozenset()
 
 
-async def test_cancelled_while_it_begins_nothing_has_happened() -> None:
+async def test_a_block_cancelled_on_entry_has_no_effect() -> None:
     hub = WebSocketHub()
     connection = join(hub)
     with trio.CancelScope() as scope:
@@ -74,7 +74,7 @@ async def test_cancelled_while_it_begins_nothing_has_happened() -> None:
     assert not connection.memberships
 
 
-async def test_a_connection_that_is_not_there_is_not_subscribed() -> None:
+async def test_an_unknown_connection_is_not_subscribed() -> None:
     hub = WebSocketHub()
     gone = join(hub)
     gone.begin_close(1000, kind=EndingKind.SERVER_CLOSED)
@@ -84,7 +84,7 @@ async def test_a_connection_that_is_not_there_is_not_subscribed() -> None:
             assert hub.topic_count("news") == 0
 
 
-async def test_a_connection_that_leaves_meanwhile_takes_its_membership_along() -> None:
+async def test_a_closing_connection_ends_its_subscription() -> None:
     hub = WebSocketHub()
     connection = join(hub)
     async with hub.subscription(connection.connection_id, "news"):
@@ -95,7 +95,7 @@ async def test_a_connection_that_leaves_meanwhile_takes_its_membership_along() -
     assert not connection.memberships
 
 
-async def test_bad_topics_and_one_too_many_are_refused() -> None:
+async def test_bad_topics_and_topics_beyond_the_limit_are_refused() -> None:
     hub = WebSocketHub()
     connection = join(hub, settings=make_settings(WS_MAX_TOPICS_PER_CONNECTION=1))
     with pytest.raises(InvalidTopicError):
@@ -112,7 +112,7 @@ async def test_bad_topics_and_one_too_many_are_refused() -> None:
         assert subscribed
 
 
-async def test_a_block_does_not_end_a_membership_that_was_there_before_it() -> None:
+async def test_a_block_does_not_end_an_earlier_subscription() -> None:
     hub = WebSocketHub()
     connection = join(hub)
     await hub.subscribe(connection.connection_id, "news")
@@ -121,7 +121,7 @@ async def test_a_block_does_not_end_a_membership_that_was_there_before_it() -> N
     assert connection.topics == {"news"}
 
 
-async def test_what_was_published_inside_the_block_is_delivered() -> None:
+async def test_publications_inside_the_block_are_delivered() -> None:
     hub = WebSocketHub()
     connection = join(hub)
     async with hub.subscription(connection.connection_id, "news"):

@@ -50,7 +50,7 @@ async def test_send_to_reaches_every_socket_of_the_user_and_no_other() -> None:
     assert await types_delivered(first, second, stranger) == [["news"], ["news"], []]
 
 
-async def test_send_many_gives_each_user_an_envelope_of_its_own_and_sums_up() -> None:
+async def test_send_many_sends_each_user_its_own_envelope_and_returns_the_total() -> None:
     hub = WebSocketHub()
     first, second, bob, stranger = (join(hub, user_id) for user_id in ("ann", "ann", "bob", "cid"))
 
@@ -108,7 +108,7 @@ async def test_a_user_id_and_its_text_are_two_users() -> None:
     assert await types_delivered(connection) == [["news"]]
 
 
-async def test_what_is_delivered_is_the_envelope_with_all_three_keys() -> None:
+async def test_a_delivered_envelope_has_all_three_keys() -> None:
     hub = WebSocketHub()
     connection = join(hub)
 
@@ -128,7 +128,7 @@ async def test_only_sockets_that_accepted_are_counted() -> None:
     assert hub.connection_count() == 1
 
 
-async def test_an_envelope_that_cannot_be_encoded_fails_at_the_caller_and_reaches_nobody() -> None:
+async def test_an_envelope_that_cannot_be_encoded_raises_and_reaches_nobody() -> None:
     hub = WebSocketHub()
     connection = join(hub)
 
@@ -140,7 +140,7 @@ async def test_an_envelope_that_cannot_be_encoded_fails_at_the_caller_and_reache
 
 @pytest.mark.parametrize("topic", ["", 3, b"news", ["news"]])
 @pytest.mark.parametrize("method", ["broadcast", "subscribe", "unsubscribe"])
-async def test_a_topic_that_is_no_text_is_refused(method: str, topic: Any) -> None:
+async def test_a_topic_that_is_not_a_string_is_refused(method: str, topic: Any) -> None:
     hub = WebSocketHub()
     connection = join(hub)
     calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -179,7 +179,7 @@ async def test_membership_of_an_unknown_connection_is_a_no_op() -> None:
     assert hub.statistics().topics == 0
 
 
-async def test_a_connection_may_have_so_many_topics_and_no_more() -> None:
+async def test_the_number_of_topics_per_connection_is_limited() -> None:
     hub = WebSocketHub()
     connection = join(hub, settings=make_settings(WS_MAX_TOPICS_PER_CONNECTION=2))
     for topic in ("one", "two", "two"):
@@ -196,7 +196,7 @@ async def test_a_connection_may_have_so_many_topics_and_no_more() -> None:
 # Disconnecting and eviction
 
 
-async def test_disconnecting_a_user_closes_all_its_sockets_with_the_code_asked_for() -> None:
+async def test_disconnecting_a_user_closes_all_its_sockets_with_the_given_code() -> None:
     hub = WebSocketHub()
     first, second, other = join(hub, "ann"), join(hub, "ann"), join(hub, "bob")
 
@@ -222,7 +222,7 @@ async def test_disconnecting_one_connection_leaves_the_users_others() -> None:
     assert second.ending is None
 
 
-async def test_disconnect_takes_a_user_or_a_connection_and_never_both_or_neither() -> None:
+async def test_disconnect_takes_exactly_one_of_user_and_connection() -> None:
     hub = WebSocketHub()
     connection = join(hub)
 
@@ -235,7 +235,7 @@ async def test_disconnect_takes_a_user_or_a_connection_and_never_both_or_neither
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1006, ""), (999, ""), (5000, ""), (1000, "x" * 124)])
-async def test_disconnect_refuses_what_cannot_go_out_in_a_close_frame(code: int, reason: str) -> None:
+async def test_disconnect_refuses_codes_and_reasons_that_a_close_frame_cannot_carry(code: int, reason: str) -> None:
     hub = WebSocketHub()
     connection = join(hub)
 
@@ -266,19 +266,19 @@ async def test_with_one_socket_per_user_the_newest_stays() -> None:
 
 
 @pytest.mark.parametrize("max_per_user", [0, -1, 1.5, "5", None])
-def test_a_hub_refuses_a_limit_that_cannot_work(max_per_user: Any) -> None:
+def test_an_invalid_max_per_user_is_refused(max_per_user: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"max_per_user=.* at least 1"):
         WebSocketHub(max_per_user=max_per_user)
 
 
-def test_a_hub_may_be_made_where_no_event_loop_runs() -> None:
+def test_a_hub_can_be_made_without_an_event_loop() -> None:
     assert repr(WebSocketHub()) == "<WebSocketHub connections=0>"
 
 
 # Introspection
 
 
-async def test_introspection_tells_who_is_there() -> None:
+async def test_introspection_lists_users_and_counts() -> None:
     hub = WebSocketHub()
     ann, bob = join(hub, "ann"), join(hub, "bob")
     join(hub, "ann")
@@ -307,7 +307,7 @@ async def test_statistics_count_from_the_start_and_by_close_code() -> None:
     assert statistics.closed == {4408: 1}
 
 
-async def test_introspection_gives_snapshots_that_nobody_can_change() -> None:
+async def test_introspection_returns_immutable_snapshots() -> None:
     hub = WebSocketHub()
     connection = join(hub)
     statistics, users = hub.statistics(), hub.online_users()
@@ -337,7 +337,7 @@ NOTHING_TO_DO: dict[str, Callable[[WebSocketHub], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("method", NOTHING_TO_DO)
-async def test_a_loop_over_any_method_gives_way_to_other_tasks_also_where_there_is_nothing_to_do(method: str) -> None:
+async def test_every_method_yields_to_other_tasks_even_with_nothing_to_do(method: str) -> None:
     hub = WebSocketHub()
     with assert_checkpoints():
         for _ in range(100):
@@ -345,7 +345,7 @@ async def test_a_loop_over_any_method_gives_way_to_other_tasks_also_where_there_
 
 
 @pytest.mark.parametrize("method", NOTHING_TO_DO)
-async def test_any_method_can_be_cancelled_also_where_there_is_nothing_to_do(method: str) -> None:
+async def test_every_method_can_be_cancelled_even_with_nothing_to_do(method: str) -> None:
     hub = WebSocketHub()
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -353,7 +353,7 @@ async def test_any_method_can_be_cancelled_also_where_there_is_nothing_to_do(met
     assert scope.cancelled_caught
 
 
-async def test_a_loop_of_deliveries_to_few_gives_way_to_other_tasks() -> None:
+async def test_a_loop_of_small_deliveries_yields_to_other_tasks() -> None:
     hub = WebSocketHub()
     for _ in range(3):
         join(hub)
@@ -362,7 +362,7 @@ async def test_a_loop_of_deliveries_to_few_gives_way_to_other_tasks() -> None:
             await hub.broadcast(NEWS)
 
 
-async def test_slots_are_bounded_where_there_is_a_limit() -> None:
+async def test_connection_slots_are_limited() -> None:
     hub = WebSocketHub()
 
     assert [runtime_of(hub).drain.take_slot(2) for _ in range(3)] == [True, True, False]
@@ -372,7 +372,7 @@ async def test_slots_are_bounded_where_there_is_a_limit() -> None:
     assert runtime_of(hub).drain.take_slot(2)
 
 
-async def test_a_connection_that_comes_while_the_hub_drains_is_sent_away() -> None:
+async def test_a_connection_registered_while_the_hub_drains_is_closed() -> None:
     hub = WebSocketHub()
     assert await hub.drain() == 0
 
@@ -380,7 +380,7 @@ async def test_a_connection_that_comes_while_the_hub_drains_is_sent_away() -> No
     assert hub.connection_count() == 0
 
 
-async def test_a_connection_is_registered_once() -> None:
+async def test_a_connection_can_be_registered_only_once() -> None:
     hub = WebSocketHub()
     connection = make_session(hub)
     runtime_of(hub).register(connection)
@@ -391,7 +391,7 @@ async def test_a_connection_is_registered_once() -> None:
     assert hub.connection_count() == 1
 
 
-async def test_a_cancelled_call_has_changed_nothing() -> None:
+async def test_a_cancelled_call_changes_nothing() -> None:
     hub = WebSocketHub()
     connection = join(hub)
     await hub.subscribe(connection.connection_id, "kept")

@@ -14,9 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 from quart_wshub import ConfigurationError, UsageError, WebSocketHub, WSEnvelope, make_websocket_blueprint
 from quart_wshub.broker.memory import MemoryBroker
 from quart_wshub.cluster.wire import RevokeUser, encode_control
-from quart_wshub.hub.websocket_hub import runtime_of
 from quart_wshub.testing import connect
-from tests.unit.bus import Bus
+from tests.unit.bus import Bus, cluster_of
 from tests.unit.fakes import FakeTransport
 from tests.unit.memory import (
     assert_nothing_is_left,
@@ -90,7 +89,7 @@ async def test_an_app_that_starts_again_says_that_it_needs_a_new_broker() -> Non
         pass
     async with trio.open_nursery() as nursery:
         with pytest.raises(UsageError, match="was run before; make a new one"):
-            await nursery.start(runtime_of(hub).run_broker)
+            await nursery.start(cluster_of(hub).run)
 
 
 async def test_the_end_of_the_app_does_not_wait_for_the_broker(autojump_clock: object) -> None:

@@ -1,4 +1,4 @@
-"""Questions to all nodes: their answers, and what becomes of those that do not answer."""
+"""Queries over all nodes, and nodes that do not answer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import BrokerUnavailableError, WebSocketHub
 from quart_wshub.cluster.channels import user_key
-from quart_wshub.cluster.wire import Answer, encode_control
+from quart_wshub.cluster.wire import Response, encode_control
 from quart_wshub.hub.websocket_hub import runtime_of
-from tests.unit.bus import Bus, hubs_on
+from tests.unit.bus import Bus, cluster_of, hubs_on
 from tests.unit.fakes import join
 
 
-async def test_all_nodes_together() -> None:
+async def test_queries_cover_all_nodes() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker(), bus.broker()) as hubs:
         one, two, three = hubs
@@ -38,7 +38,7 @@ async def test_all_nodes_together() -> None:
         assert three.online_users() == {7}
 
 
-async def test_without_a_broker_this_node_is_all_there_is() -> None:
+async def test_without_a_broker_queries_cover_this_node() -> None:
     hub = WebSocketHub()
     connection = join(hub, "ann")
     await hub.subscribe(connection.connection_id, "news")
@@ -49,7 +49,7 @@ async def test_without_a_broker_this_node_is_all_there_is() -> None:
     assert (await hub.cluster.topic_count("news")).complete
 
 
-async def test_a_node_that_died_is_not_counted_and_not_waited_for() -> None:
+async def test_a_dead_node_is_neither_counted_nor_waited_for() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         join(one, "ann")
@@ -62,7 +62,7 @@ async def test_a_node_that_died_is_not_counted_and_not_waited_for() -> None:
         assert answer.complete
 
 
-async def test_a_node_that_hangs_is_waited_for_in_vain_and_reported(autojump_clock: object) -> None:
+async def test_a_hung_node_is_reported_as_missing_after_the_timeout(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker(), bus.broker()) as (one, two, three):
         for hub in (one, two, three):
@@ -77,11 +77,11 @@ async def test_a_node_that_hangs_is_waited_for_in_vain_and_reported(autojump_clo
         assert (answer.value, answer.missing, answer.complete) == (2, 1, False)
         bus.brokers[2].deaf = False
         bus.brokers[2].wake()
-        await wait_all_tasks_blocked()  # its answer comes late, and is passed over
+        await wait_all_tasks_blocked()  # its late response is dropped
         assert (await one.cluster.connection_count()).value == 3
 
 
-async def test_where_the_broker_cannot_tell_how_many_are_asked_nothing_is_certain(autojump_clock: object) -> None:
+async def test_if_the_broker_cannot_count_receivers_missing_is_unknown(autojump_clock: object) -> None:
     bus = Bus()
     bus.tells_nodes = False
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
@@ -90,7 +90,7 @@ async def test_where_the_broker_cannot_tell_how_many_are_asked_nothing_is_certai
         assert (answer.value, answer.missing, answer.complete) == (1, None, False)
 
 
-async def test_ten_thousand_users_come_in_parts() -> None:
+async def test_ten_thousand_users_are_listed_in_parts() -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         for number in range(10_000):
@@ -114,7 +114,7 @@ class _Member:
         self.connection_id = uuid4()
 
 
-async def test_an_answer_that_lacks_a_part_does_not_count(autojump_clock: object) -> None:
+async def test_a_response_that_lacks_a_part_is_missing(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,), trio.open_nursery() as nursery:
         bus.also_alive = frozenset({"0123456789ab"})
@@ -131,11 +131,11 @@ async def test_an_answer_that_lacks_a_part_does_not_count(autojump_clock: object
 async def _answer_partly(bus: Bus) -> None:
     await wait_all_tasks_blocked()
     for part in (0, 1):
-        answer = Answer(ref=1, part=part, parts=3, users=(user_key("ann"),))
+        answer = Response(ref=1, part=part, parts=3, users=(user_key("ann"),))
         bus.brokers[0].arrive(f"node:{bus.brokers[0].node_id}", encode_control("0123456789ab", answer))
 
 
-async def test_while_the_backend_is_away_the_question_fails() -> None:
+async def test_a_query_fails_while_the_backend_is_down() -> None:
     bus = Bus()
     async with hubs_on(bus.broker()) as (hub,):
         bus.down = True
@@ -143,11 +143,10 @@ async def test_while_the_backend_is_away_the_question_fails() -> None:
             await hub.cluster.online_users()
 
 
-async def test_questions_leave_nothing_behind(autojump_clock: object) -> None:
+async def test_no_request_stays_pending_after_its_call(autojump_clock: object) -> None:
     bus = Bus()
     async with hubs_on(bus.broker(), bus.broker()) as (one, _):
-        cluster = one.cluster._cluster
-        assert cluster is not None
+        cluster = cluster_of(one)
         await one.cluster.online_users()
         with trio.move_on_after(0):
             await one.cluster.online_users()
@@ -157,4 +156,4 @@ async def test_questions_leave_nothing_behind(autojump_clock: object) -> None:
         with pytest.raises(BrokerUnavailableError):
             await one.cluster.online_users()
 
-        assert len(cluster._inquiries) == 0
+        assert len(cluster.requests) == 0
