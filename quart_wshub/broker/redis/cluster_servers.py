@@ -92,22 +92,24 @@ class ClusterServers:
 
     async def run(self, receiving: trio.CancelScope) -> None:
         """Find the servers and keep connected to them; see `Servers.run`."""
+        retry = self._make_retry()
         async with trio.open_nursery() as senders:
             senders.start_soon(self._unplaced.publisher.expire)
             with receiving:
                 async with trio.open_nursery() as receivers:
-                    follow = partial(self._follow_layout, senders, receivers)
-                    await self._make_retry().run(follow, "the layout of the Redis Cluster", self._layout_unknown)
+                    follow = partial(self._follow_layout, retry, senders, receivers)
+                    await retry.run(follow, "the layout of the Redis Cluster", self._layout_unknown)
 
     def _layout_unknown(self) -> None:
         self._stale.set()
         self._unplaced.receiving_failed()
 
-    async def _follow_layout(self, senders: trio.Nursery, receivers: trio.Nursery) -> None:
+    async def _follow_layout(self, retry: Retry, senders: trio.Nursery, receivers: trio.Nursery) -> None:
         while True:
             await self._stale.wait()
             self._stale = trio.Event()
             self._apply(await self._ask(), senders, receivers)
+            retry.succeeded()
             await trio.sleep(REFRESH_SECONDS)
 
     async def _ask(self) -> Layout:

@@ -62,7 +62,7 @@ class RedisServer:
 
         async def attempt() -> None:
             async with self._dialer.open(self.address) as connection:
-                since = trio.current_time()
+                retry.succeeded()
                 part.connected = True
                 self._changed()
                 try:
@@ -70,7 +70,6 @@ class RedisServer:
                 finally:
                     part.connected = False
                     self._changed()
-                    retry.lasted(trio.current_time() - since)
 
         await retry.run(attempt, f"Redis at {self.address}", failed)
 
