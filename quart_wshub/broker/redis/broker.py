@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-import ssl as ssl_module
+import ssl
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from quart_wshub.broker.redis.node_records import NodeRecords
 from quart_wshub.broker.redis.publisher import Publisher
 from quart_wshub.broker.redis.retry import Retry
 from quart_wshub.broker.redis.server import RedisServer
-from quart_wshub.broker.redis.servers import SingleServer
+from quart_wshub.broker.redis.single_server import SingleServer
 from quart_wshub.broker.redis.subscriber import Subscriber
 from quart_wshub.broker.redis.subscriptions import Subscriptions
 from quart_wshub.broker.redis.target import RedisTarget
@@ -31,11 +31,9 @@ from quart_wshub.broker.redis.wire import ChannelNames, ReplyParser
 from quart_wshub.protocol.errors import BrokerUnavailableError, ConfigurationError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from quart_wshub.broker.base import BrokerListener
-    from quart_wshub.broker.redis.servers import Servers
     from quart_wshub.broker.redis.target import RedisAddress
     from quart_wshub.broker.redis.wire import RedisReplyError
 
@@ -47,10 +45,10 @@ FLUSH_SECONDS = 1.0
 """How long sending what waits may take when the broker is stopped."""
 
 EVERYTHING = "\0everything"
-"""A channel that every node is subscribed to, for a gap in more channels than can be reported one by one."""
+"""Every node is subscribed to this channel; a gap in it is a gap in all channels."""
 
 MAX_REFUSALS = 20
-"""At most this many different errors of Redis are logged between two reconnects."""
+"""At most this many different error replies are logged between two reconnects."""
 
 
 class RedisBroker(BrokerNode):
@@ -103,7 +101,7 @@ class RedisBroker(BrokerNode):
         self._subscriptions = Subscriptions(self._report_gap)
         self._records = NodeRecords(self._node_id, prefix, self._publisher_for, beat_seconds=beat)
         self._make_retry = partial(Retry, max_backoff)
-        self._servers: Servers = self._make_servers()
+        self._servers = self._make_servers()
         self._was_connected = False
         self._connected = False
         self._reconnects = 0
@@ -112,7 +110,7 @@ class RedisBroker(BrokerNode):
     def __repr__(self) -> str:
         return f"RedisBroker({self._target}, node_id={self._node_id!r})"
 
-    def _make_servers(self) -> Servers:
+    def _make_servers(self) -> SingleServer | ClusterServers:
         addresses = self._target.addresses
         if self._target.cluster:
             return ClusterServers(addresses, self._dialer, self._make_server, self._make_retry)
@@ -203,7 +201,7 @@ class RedisBroker(BrokerNode):
         Raises:
             BrokerUnavailableError: Redis did not confirm it in time; it may have arrived all the same.
         """
-        name, reply = self._names.to_redis(channel), Reply()
+        name, reply = self._names.to_redis(channel), Reply(self._timeout)
         try:
             self._publisher_for(name).post(name, message, reply)
         except BrokerUnavailableError:
@@ -307,4 +305,4 @@ def _check_positive(**values: float) -> None:
 def _tls(target: RedisTarget, context: ssl.SSLContext | None) -> ssl.SSLContext | None:
     if context is not None and not target.tls:
         raise ConfigurationError("RedisBroker: there is an ssl_context, but the url's scheme is not rediss://")
-    return ssl_module.create_default_context() if context is None and target.tls else context
+    return ssl.create_default_context() if context is None and target.tls else context
