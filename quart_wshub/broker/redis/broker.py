@@ -42,7 +42,7 @@ __all__ = ["RedisBroker"]
 log: logging.Logger = logging.getLogger("quart_wshub")
 
 FLUSH_SECONDS = 1.0
-"""How long sending what waits may take when the broker is stopped."""
+"""When the broker is stopped, what waits is sent for at most this long."""
 
 EVERYTHING = "\0everything"
 """Every node is subscribed to this channel; a gap in it is a gap in all channels."""
@@ -55,7 +55,7 @@ class RedisBroker(BrokerNode):
     """Makes one hub of all processes that use the same Redis and the same prefix.
 
     While Redis is away, messages wait in a bounded queue. When it is back, those younger than `timeout` are sent; older
-    ones, and those in flight when the connection broke, are lost, and every node is told of it by `gap`.
+    ones, and those in flight when the connection broke, are lost, and reported to every node as a gap.
 
     Args:
         url: `redis://[[user]:password@]host[:port][/db]`, `rediss://…` for TLS, `unix:///path[?db=0]`, or
@@ -63,10 +63,10 @@ class RedisBroker(BrokerNode):
         prefix: put before every channel and key. Hubs with different prefixes do not see each other. Pub/sub ignores
             databases: two hubs on one Redis need two prefixes.
         timeout: seconds within which every call returns or raises, after which a message that still waits is dropped,
-            and after which a silent Redis is taken for dead.
+            and after which the connection to a silent Redis is ended.
         max_waiting, max_waiting_bytes: how many messages, and how much memory, may wait to be sent or acknowledged.
-        beat: seconds between two renewals of this node's record. A node that crashed stays listed for up to three.
-        max_backoff: at most this many seconds pass between two attempts to connect.
+        beat: seconds between two renewals of this node's record. A crashed node stays listed for up to three beats.
+        max_backoff: the longest delay between two attempts to connect, in seconds.
         ssl_context: for a certificate authority of your own, or a client certificate; the system's if not given.
 
     Raises:
@@ -102,9 +102,8 @@ class RedisBroker(BrokerNode):
         self._records = NodeRecords(self._node_id, prefix, self._publisher_for, beat_seconds=beat)
         self._make_retry = partial(Retry, max_backoff)
         self._servers = self._make_servers()
-        self._was_connected = False
         self._connected = False
-        self._reconnects = 0
+        self._connects = 0
         self._refusals: set[str] = set()
 
     def __repr__(self) -> str:
@@ -247,7 +246,7 @@ class RedisBroker(BrokerNode):
     # Nodes and counters
 
     async def nodes(self) -> frozenset[str]:
-        """The `node_id` of every running node; a node that crashed stays listed for up to three beats.
+        """The `node_id` of every running node; a crashed node stays listed for up to three beats.
 
         Raises:
             BrokerUnavailableError: Redis does not answer in time, or does not keep the records.
@@ -268,12 +267,12 @@ class RedisBroker(BrokerNode):
             received=self._received,
             lost=self._backlog.lost,
             gaps=self._gaps,
-            reconnects=self._reconnects,
+            reconnects=max(0, self._connects - 1),
         )
 
     def _connections_changed(self) -> None:
         if not self._servers.connected:
-            self._servers.moved()  # perhaps
+            self._servers.moved()  # perhaps: a server that is gone has given its slots to others
         if self._servers.connected == self._connected:
             return
         self._connected = not self._connected
@@ -281,13 +280,12 @@ class RedisBroker(BrokerNode):
             self._records.lost()
             return
         self._records.found()
-        self._reconnects += self._was_connected
-        self._was_connected = True
+        self._connects += 1
         self._refusals.clear()
         log.info("broker: connected to Redis at %s", self._target)
 
     def _refused(self, error: RedisReplyError) -> None:
-        """Redis answers, but not as it should. Each text is logged once per connection."""
+        """Log an error reply of Redis. The same text is logged once per connection."""
         if error.moved:
             self._servers.moved()
         text = str(error)
