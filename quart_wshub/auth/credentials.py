@@ -1,21 +1,18 @@
-"""Where a bearer token comes from in a handshake, and how it is kept out of everything that is shown.
-
-Works on the bytes of an ASGI scope and nothing else.
-"""
+"""Finds the bearer token of a handshake, and masks every token in an ASGI scope."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs
 
-__all__ = ["BEARER", "MASK", "Credentials", "extract_credentials", "masked", "redact_scope"]
+__all__ = ["BEARER", "MASK", "Credentials", "extract_credentials", "redact_scope"]
 
 BEARER = "bearer"
-"""The subprotocol that carries a token, and the only thing of it that is echoed."""
+"""The subprotocol that precedes a token. It alone may be accepted, never the token."""
 
 MASK = "***"
 
@@ -24,13 +21,13 @@ SUBPROTOCOL_HEADER = b"sec-websocket-protocol"
 Headers = Sequence[tuple[bytes, bytes]]
 
 _TOKEN_IN_QUERY = "".join(f"(?:{letter}|%{ord(letter):02x})" for letter in "token").encode()
-"""`token` as a query may spell it: any of its letters percent-encoded."""
+"""`token`, with any of its letters percent-encoded."""
 
 _QUERY_TOKEN = re.compile(rb"((?:^|[?&;])" + _TOKEN_IN_QUERY + rb"=)[^&]*", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"^\s*(\S+)\s+.*$", re.DOTALL)
 
 _URL_HEADERS = frozenset({b"referer", b"x-forwarded-uri", b"x-original-uri", b"x-original-url", b"x-rewrite-url"})
-"""Where browsers and proxies repeat a URL, its query included."""
+"""Headers in which browsers and proxies repeat a URL, including its query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +36,8 @@ class Credentials:
 
     Attributes:
         token: the bearer token of the first source present, or `None`.
-        bearer_offered: whether the `bearer` subprotocol was offered and so may be echoed.
-        subprotocols: what else was offered, in the client's order, without `bearer` and the token.
+        bearer_offered: whether the `bearer` subprotocol was offered, so that it may be accepted.
+        subprotocols: the other offers, in the client's order, without `bearer` and the token.
     """
 
     token: str | None = field(repr=False)
@@ -64,7 +61,7 @@ def _split_subprotocols(offered: Sequence[str]) -> tuple[str | None, bool, tuple
     for index, name in enumerate(offered):
         if name.lower() == BEARER:
             token = offered[index + 1] if index + 1 < len(offered) else None
-            # A client, and hypercorn, take no echo but the very word that was offered.
+            # Clients and hypercorn compare the accepted subprotocol with the offers case-sensitively.
             return token, name == BEARER, (*offered[:index], *offered[index + 2 :])
     return None, False, tuple(offered)
 
@@ -80,26 +77,17 @@ def _query_token(query_string: bytes) -> str | None:
 
 
 def redact_scope(scope: MutableMapping[str, Any]) -> None:
-    """Mask every token in an ASGI scope, in place: the server's access log reads the very same mapping."""
-    scope.update(masked(scope))
-
-
-def masked(scope: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of an ASGI scope that describe the request, with every token masked."""
+    """Mask every token in an ASGI scope, in place: the server's access log uses the same mapping."""
     headers, offered = scope.get("headers", ()), scope.get("subprotocols", ())
     tokens = _offered_tokens(_offers_in(headers)) | _offered_tokens(offered)
-    return {
-        "path": scope["path"],
-        "query_string": _mask_query(scope.get("query_string", b"")),
-        "headers": [(name, _mask_header(name.lower(), value, tokens)) for name, value in headers],
-        "subprotocols": _mask_offered(offered, tokens),
-    }
+    scope["query_string"] = _mask_query(scope.get("query_string", b""))
+    scope["headers"] = [(name, _mask_header(name.lower(), value, tokens)) for name, value in headers]
+    scope["subprotocols"] = _mask_offered(offered, tokens)
 
 
 def _offers_in(headers: Headers) -> list[str]:
-    """The offered subprotocols, over all header lines: to a client several lines are one list."""
-    lines = [value for name, value in headers if name.lower() == SUBPROTOCOL_HEADER]
-    return [name for line in lines for name in _split_offers(line)]
+    """The offered subprotocols of all header lines, which together are one list."""
+    return [offer for name, value in headers if name.lower() == SUBPROTOCOL_HEADER for offer in _split_offers(value)]
 
 
 def _split_offers(line: bytes) -> list[str]:
@@ -107,7 +95,7 @@ def _split_offers(line: bytes) -> list[str]:
 
 
 def _offered_tokens(offered: Sequence[str]) -> frozenset[str]:
-    """Whatever stands after a `bearer`."""
+    """Every offer that follows a `bearer`."""
     names = [name for name in offered if name]
     followers = {after for name, after in pairwise(names) if name.lower() == BEARER}
     return frozenset(name for name in followers if name.lower() != BEARER)
@@ -128,7 +116,7 @@ def _mask_header(name: bytes, value: bytes, tokens: frozenset[str]) -> bytes:
 
 
 def _mask_authorization(value: bytes) -> bytes:
-    """Keep the scheme; where there is none, all of it may be the token."""
+    """Keep the scheme; without one, the whole value may be the token."""
     match = _AUTHORIZATION.match(value)
     return MASK.encode() if match is None else match[1] + b" " + MASK.encode()
 

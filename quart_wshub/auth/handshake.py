@@ -1,7 +1,4 @@
-"""The decisions between the upgrade request and the accept: origin, token, resolver.
-
-Knows nothing of Quart: it takes what the handshake said and gives a verdict.
-"""
+"""What is decided before a handshake is accepted: origin, token, subprotocol. Knows nothing of Quart."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ log: logging.Logger = logging.getLogger("quart_wshub")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The handshake fails: the close code, its reason, and the HTTP status where that is asked for instead."""
+    """The handshake fails: the close code and reason, and the HTTP status for `WS_REJECT_WITH_HTTP`."""
 
     code: CloseCode
     reason: str
@@ -34,23 +31,21 @@ class Refusal:
 
 
 def origin_allowed(origin: str | None, settings: WebSocketSettings) -> bool:
-    """Whether this `Origin` may connect. Only browsers send one, and only browsers need to be kept from it."""
+    """Whether this `Origin` may connect. Only browsers send one, and only with them does it protect anybody."""
     allowed = settings.WS_ALLOWED_ORIGINS
     return allowed is None or origin is None or origin.lower() in allowed
 
 
 def choose_subprotocol(credentials: Credentials, supported: Sequence[str]) -> str | None:
-    """The app's choice among what was offered, else `bearer` where it was offered, and never the token."""
-    for name in credentials.subprotocols:
-        if name in supported:
-            return name
-    return BEARER if credentials.bearer_offered else None
+    """The client's first offer that the app supports, else `bearer` if it was offered; never the token."""
+    bearer = BEARER if credentials.bearer_offered else None
+    return next((name for name in credentials.subprotocols if name in supported), bearer)
 
 
 async def authenticate(
     credentials: Credentials, resolver: BearerResolver, settings: WebSocketSettings
 ) -> Identity | Refusal:
-    """Ask the resolver whose token this is. A resolver that fails is logged, with the token masked."""
+    """Ask the resolver whose token this is. A failure of the resolver is logged, with the token masked."""
     token = credentials.token
     if not token:
         return Refusal(CloseCode.UNAUTHORIZED, "token missing", 401)
@@ -65,19 +60,10 @@ async def authenticate(
 
 
 def describe_failure(token: str, error: ResolverError) -> str:
-    """Why the resolver failed, for the log: with its traceback, and without the token."""
-    return _without(token, _describe(error))
-
-
-def _describe(error: ResolverError) -> str:
-    cause = error.__cause__
-    if cause is None:
-        return str(error)
-    return "".join((f"{error}\n", *traceback.format_exception(cause))).rstrip()
-
-
-def _without(token: str, text: str) -> str:
-    """Mask the token, also where a `repr` shows it with escapes."""
-    for shown in (token, repr(token)[1:-1], ascii(token)[1:-1]):
+    """Why the resolver failed, for the log: with the traceback, and with the token masked."""
+    text = str(error)
+    if error.__cause__ is not None:
+        text = "".join((f"{text}\n", *traceback.format_exception(error.__cause__))).rstrip()
+    for shown in (token, repr(token)[1:-1], ascii(token)[1:-1]):  # a repr shows it with escapes
         text = text.replace(shown, MASK)
     return text

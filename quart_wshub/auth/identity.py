@@ -1,6 +1,6 @@
-"""The identity seam: from a bearer token to who it belongs to.
+"""From a bearer token to the identity it belongs to.
 
-The resolver is the app's; this module says what it may return and runs it so that its failure is never mistaken for
+The resolver is the app's; this module defines what it may return, and runs it so that its failure is never mistaken for
 a bad token. It knows nothing of sockets or HTTP.
 """
 
@@ -21,10 +21,10 @@ from quart_wshub.protocol.errors import WSHubError
 __all__ = ["BearerResolver", "Identity", "ResolverError", "UserId", "WallClock", "resolve", "utc_now"]
 
 UserId = UUID | str | int
-"""What identifies a user. `UUID("…")` and its string are two different users: settle on one."""
+"""What identifies a user. A `UUID` and its string are two different users: use one of them everywhere."""
 
 WallClock = Callable[[], datetime]
-"""Tells the wall time, as an aware datetime."""
+"""Returns the wall time, as an aware datetime."""
 
 
 def utc_now() -> datetime:
@@ -41,8 +41,8 @@ class Identity:
 
     Attributes:
         user_id: the user.
-        expires_at: when the token dies, as an aware datetime; the socket is closed with 4401 then. `None`: never.
-        claims: whatever else the token said; kept out of `repr`.
+        expires_at: when the token expires, as an aware datetime; the socket is closed with 4401 then. `None`: never.
+        claims: the other claims of the token; not in the `repr`.
     """
 
     user_id: UserId
@@ -51,21 +51,19 @@ class Identity:
 
     def __post_init__(self) -> None:
         if isinstance(self.user_id, bool) or not isinstance(self.user_id, UserId):
-            msg = f"user_id must be a UUID, str or int, not {type(self.user_id).__name__}"
-            raise TypeError(msg)
+            raise TypeError(f"user_id must be a UUID, str or int, not {type(self.user_id).__name__}")
         if self.expires_at is not None and self.expires_at.tzinfo is None:
-            msg = "expires_at must be an aware datetime: give it a tzinfo"
-            raise ValueError(msg)
+            raise ValueError("expires_at must be an aware datetime: give it a tzinfo")
         object.__setattr__(self, "claims", MappingProxyType(dict(self.claims)) if self.claims else NO_CLAIMS)
 
     def expires_in(self, now: datetime | None = None) -> float | None:
-        """Seconds from `now`, the present if not given, until the token dies, negative when it has; `None`: never."""
+        """Seconds until the token expires, negative if it has; `None`: never. `now` is the present if not given."""
         if self.expires_at is None:
             return None
         return (self.expires_at - (utc_now() if now is None else now)).total_seconds()
 
     def has_expired(self, now: datetime | None = None) -> bool:
-        """Whether the token is dead at `now`, the present if not given."""
+        """Whether the token has expired at `now`, the present if not given."""
         remaining = self.expires_in(now)
         return remaining is not None and remaining <= 0
 
@@ -73,13 +71,13 @@ class Identity:
 ResolverResult = UserId | Identity | None
 
 BearerResolver = Callable[[str], ResolverResult] | Callable[[str], Awaitable[ResolverResult]]
-"""`(token) -> UserId | Identity | None`, sync or async. `None` says that the token is bad (4401); raising or taking
-longer than `WS_AUTH_TIMEOUT_SECONDS` says that the server failed (1011). A sync resolver runs in a worker thread, so
+"""`(token) -> UserId | Identity | None`, sync or async. `None` means that the token is bad (4401); raising, or taking
+longer than `WS_AUTH_TIMEOUT_SECONDS`, means that the server failed (1011). A sync resolver runs in a worker thread, so
 it may block."""
 
 
 class ResolverError(WSHubError):
-    """The resolver raised (the `__cause__`), took too long, or returned something that is no identity."""
+    """The resolver raised (the `__cause__`), took too long, or returned something that is not an identity."""
 
 
 async def resolve(resolver: BearerResolver, token: str, *, seconds: float) -> Identity | None:
@@ -88,26 +86,23 @@ async def resolve(resolver: BearerResolver, token: str, *, seconds: float) -> Id
     Cancellation abandons the resolver.
 
     Raises:
-        ResolverError: the resolver failed; its text may hold the token, so log it only redacted.
+        ResolverError: the resolver failed; its text may hold the token, so log it with `describe_failure`.
     """
     result: object = None
     with trio.move_on_after(seconds) as scope:
         try:
             result = await _call(resolver, token)
         except Exception as error:
-            msg = "bearer resolver failed"
-            raise ResolverError(msg) from error
+            raise ResolverError("bearer resolver failed") from error
     if scope.cancelled_caught:
-        msg = f"bearer resolver took longer than {seconds:g} s"
-        raise ResolverError(msg)
+        raise ResolverError(f"bearer resolver took longer than {seconds:g} s")
     return _live_identity(result)
 
 
 async def _call(resolver: BearerResolver, token: str) -> object:
     if is_async_callable(resolver):
         return await resolver(token)  # type: ignore[misc]
-    # A sync callable may still return a coroutine, such as a lambda around an async function; Trio would take that
-    # for a mistake, hence the tuple.
+    # A sync callable, such as a lambda, may still return a coroutine. Trio raises if it gets one, hence the tuple.
     (result,) = await trio.to_thread.run_sync(lambda: (resolver(token),), abandon_on_cancel=True)
     return await result if inspect.isawaitable(result) else result
 
@@ -123,6 +118,7 @@ def _live_identity(result: object) -> Identity | None:
     try:
         identity = result if isinstance(result, Identity) else Identity(result)  # type: ignore[arg-type]
     except TypeError as error:
-        msg = f"bearer resolver returned {type(result).__name__}; it must return a UUID, str, int, Identity or None"
-        raise ResolverError(msg) from error
+        raise ResolverError(
+            f"bearer resolver returned {type(result).__name__}; it must return a UUID, str, int, Identity or None"
+        ) from error
     return None if identity.has_expired() else identity

@@ -86,8 +86,7 @@ class JWTUtils:
             UsageError: there is only a public key, or an argument cannot go into a token.
         """
         if self._keys.signing is None:
-            msg = "this JWTUtils can only verify: encode() needs the private key as secret"
-            raise UsageError(msg)
+            raise UsageError("this JWTUtils can only verify: encode() needs the private key as secret")
         seconds = self._lifetime if lifetime is None else _checked_lifetime(lifetime, UsageError)
         now = time.time()
         payload = {
@@ -106,8 +105,7 @@ class JWTUtils:
         try:
             return pyjwt.encode(payload, self._keys.signing, self._algorithm)
         except (TypeError, ValueError) as error:
-            msg = f"claims must be JSON: {error}"
-            raise UsageError(msg) from None
+            raise UsageError(f"claims must be JSON: {error}") from None
 
     def decode(self, token: str) -> dict[str, Any]:
         """Verify a token and give its claims.
@@ -182,16 +180,16 @@ def jwt_bearer_resolver(jwt: JWTUtils, *, user_id: Callable[[str], UserId] = str
 
 def _checked_subject(subject: UserId) -> str:
     if isinstance(subject, bool) or not isinstance(subject, UserId) or subject == "":
-        msg = f"subject must be a UUID, an int or a str that is not empty, not {type(subject).__name__}"
-        raise UsageError(msg)
+        raise UsageError(f"subject must be a UUID, an int or a str that is not empty, not {type(subject).__name__}")
     return str(subject)
 
 
 def _checked_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     clash = sorted(_SET_BY_ENCODE.intersection(claims))
     if clash:
-        msg = f"claims may not have {', '.join(clash)}: those come from arguments of encode() and JWTUtils()"
-        raise UsageError(msg)
+        raise UsageError(
+            f"claims may not have {', '.join(clash)}: those come from arguments of encode() and JWTUtils()"
+        )
     return claims
 
 
@@ -206,29 +204,25 @@ def _checked_audience(audience: str | Sequence[str] | None) -> str | list[str] |
         return _checked_names("audience", (audience,))[0]
     names = _checked_names("audience", audience)
     if not names:
-        msg = "audience is empty, so no token could ever be valid: use None for no audience"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("audience is empty, so no token could ever be valid: use None for no audience")
     return list(names)
 
 
 def _checked_names(name: str, values: Sequence[str]) -> tuple[str, ...]:
     if isinstance(values, str) or not all(isinstance(value, str) and value for value in values):
-        msg = f"{name}={values!r} must be made of strings that are not empty"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"{name}={values!r} must be made of strings that are not empty")
     return tuple(values)
 
 
 def _checked_leeway(seconds: float) -> float:
     if not _is_number(seconds) or not 0 <= seconds <= _LONGEST_SECONDS:
-        msg = f"leeway={seconds!r} must be a number of seconds, at least 0"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"leeway={seconds!r} must be a number of seconds, at least 0")
     return seconds
 
 
 def _checked_lifetime(seconds: float, error: type[UsageError]) -> float:
     if not _is_number(seconds) or not 0 < seconds <= _LONGEST_SECONDS:
-        msg = f"lifetime={seconds!r} must be a number of seconds, more than 0 and at most {_LONGEST_SECONDS}"
-        raise error(msg)
+        raise error(f"lifetime={seconds!r} must be a number of seconds, more than 0 and at most {_LONGEST_SECONDS}")
     return seconds
 
 

@@ -57,36 +57,34 @@ class JWTKeys:
 def load_keys(algorithm: str, secret: str | bytes, public_key: str | bytes | None) -> JWTKeys:
     if algorithm in _HMAC_KEY_BYTES:
         if public_key is not None:
-            msg = f"{algorithm} signs and verifies with the secret alone: leave public_key out"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"{algorithm} signs and verifies with the secret alone: leave public_key out")
         return _load_hmac_key(algorithm, _as_bytes("secret", secret))
     if algorithm in _PEM_KEY_KINDS:
         return _load_pem_keys(algorithm, _as_bytes("secret", secret), public_key)
     # The value is not shown: swap the first two arguments, and it is the secret.
-    msg = f"algorithm must be one of {', '.join((*_HMAC_KEY_BYTES, *_PEM_KEY_KINDS))}"
-    raise ConfigurationError(msg)
+    raise ConfigurationError(f"algorithm must be one of {', '.join((*_HMAC_KEY_BYTES, *_PEM_KEY_KINDS))}")
 
 
 def _as_bytes(name: str, key: str | bytes) -> bytes:
     if not isinstance(key, (str, bytes)):
-        msg = f"{name} must be str or bytes, not {type(key).__name__}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"{name} must be str or bytes, not {type(key).__name__}")
     try:
         return key.encode() if isinstance(key, str) else key
     except UnicodeEncodeError:
-        msg = f"{name} is not valid Unicode"
-        raise ConfigurationError(msg) from None
+        raise ConfigurationError(f"{name} is not valid Unicode") from None
 
 
 def _load_hmac_key(algorithm: str, secret: bytes) -> JWTKeys:
     least = _HMAC_KEY_BYTES[algorithm]
     make_one = f'make one: python -c "import secrets; print(secrets.token_urlsafe({least}))"'
     if len(secret) < least:
-        msg = f"{algorithm} needs a secret of at least {least} bytes, and this has {len(secret)}; {make_one}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"{algorithm} needs a secret of at least {least} bytes, and this has {len(secret)}; {make_one}"
+        )
     if _is_asymmetric(algorithm, secret):
-        msg = f"{algorithm} needs a random secret, and this is a PEM, DER, SSH or JWK key; {make_one}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(
+            f"{algorithm} needs a random secret, and this is a PEM, DER, SSH or JWK key; {make_one}"
+        )
     return JWTKeys(secret, secret)
 
 
@@ -108,11 +106,9 @@ def _load_pem_keys(algorithm: str, secret: bytes, public_key: str | bytes | None
         return keys
     other = _load_pem(algorithm, "public_key", _as_bytes("public_key", public_key))
     if other.signing is not None:
-        msg = "public_key holds a private key: pass that as secret, and leave public_key out"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("public_key holds a private key: pass that as secret, and leave public_key out")
     if _public_bytes(other.verifying) != _public_bytes(keys.verifying):
-        msg = "public_key does not belong to secret"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("public_key does not belong to secret")
     return keys
 
 
@@ -125,8 +121,7 @@ def _load_pem(algorithm: str, name: str, pem: bytes) -> JWTKeys:
         msg = f"{algorithm} needs at least {_RSA_KEY_BITS} bits, and {name} has {keys.verifying.key_size}"
     else:
         return keys
-    msg = f"{msg}; {_how_to_make(algorithm)}"
-    raise ConfigurationError(msg)
+    raise ConfigurationError(f"{msg}; {_how_to_make(algorithm)}")
 
 
 def _parse_pem(algorithm: str, name: str, pem: bytes) -> JWTKeys:
@@ -134,8 +129,9 @@ def _parse_pem(algorithm: str, name: str, pem: bytes) -> JWTKeys:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
     except ImportError:
-        msg = f"{algorithm} needs the cryptography package: pip install 'quart-wshub[crypto]'"
-        raise ConfigurationError(msg) from None
+        raise ConfigurationError(
+            f"{algorithm} needs the cryptography package: pip install 'quart-wshub[crypto]'"
+        ) from None
     try:
         if b"PRIVATE KEY-----" not in pem:
             return JWTKeys(None, load_pem_public_key(pem))

@@ -1,4 +1,4 @@
-"""The broker seam: what moves messages between the nodes of one hub.
+"""The interface of brokers, which move messages between the nodes of one hub.
 
 A broker knows channels and bytes. Which channels there are, and what the bytes mean, is the hub's business; the hub
 never knows which broker it has. One contract suite runs on every implementation.
@@ -17,7 +17,7 @@ __all__ = ["Broker", "BrokerListener", "BrokerStatistics", "Position", "Receipt"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a channel's history: the `offset` counts up within one `epoch`, the life of that history."""
+    """A place in a channel's history: the `offset` counts up within one `epoch`, the lifetime of that history."""
 
     offset: int
     epoch: str
@@ -28,8 +28,8 @@ class Receipt:
     """What the backend reported about one message.
 
     Attributes:
-        nodes: how many nodes it was handed to, including the publisher's own if it is subscribed; `None` if the
-            backend cannot tell.
+        nodes: how many nodes it was sent to, including the publisher's own if it is subscribed; `None` if the backend
+            cannot tell.
         position: its place in the channel's history; `None` if no history is kept.
     """
 
@@ -47,7 +47,7 @@ class BrokerStatistics:
         waiting: messages that wait to be sent.
         published, received: messages so far.
         lost: messages that were accepted for sending, and may not have arrived anywhere.
-        gaps: how often messages for this node may have been missed.
+        gaps: how often a gap was reported to the hub.
         reconnects: how often the connection to the backend was lost and restored.
     """
 
@@ -62,10 +62,10 @@ class BrokerStatistics:
 
 
 class BrokerListener(Protocol):
-    """The hub's side of the seam."""
+    """What a hub gives its broker to call."""
 
     async def deliver(self, channel: str, message: bytes) -> None:
-        """Take one message. Awaited, one at a time, so order is kept and a slow hub slows the broker down.
+        """Take one message. Awaited, one at a time: order is kept, and a slow hub slows the broker down.
 
         Never raises because of a message's content. A message may still arrive shortly after `unsubscribe`.
         """
@@ -82,10 +82,10 @@ class Broker(Protocol):
       - A node receives its own messages too if it is subscribed; the hub tells them apart.
       - Nothing hangs: while the backend is away every call returns or raises within `timeout` seconds, and the broker
         keeps reconnecting, with jittered backoff that is reset by success.
-      - Nothing is lost silently: if a node may have missed messages of a channel it is subscribed to, through its own
-        fault, the backend's or the publisher's, its listener's `gap` is called; `lost` counts what the publisher
+      - Nothing is lost silently: if a node may have missed messages of a channel it is subscribed to, whether by its
+        own fault, the backend's or the publisher's, its listener's `gap` is called; `lost` counts what the publisher
         knows of.
-      - Subscriptions outlive the backend: they are restored after every reconnect.
+      - Subscriptions are restored after every reconnect.
       - Nothing leaks, neither connections nor tasks nor memory: what waits to be sent is bounded.
     """
 
@@ -120,17 +120,17 @@ class Broker(Protocol):
         """Receive this channel's messages from now on. Idempotent; the broker tells the backend as soon as it can."""
 
     def unsubscribe(self, channel: str) -> None:
-        """Stop receiving them. Idempotent. Messages that came before may still be delivered."""
+        """Stop receiving them. Idempotent. Messages that arrived before may still be delivered."""
 
     async def subscribed(self, channel: str) -> bool:
-        """Wait until the backend has confirmed `subscribe`: whatever is published from then on arrives.
+        """Wait until the backend has confirmed `subscribe`: everything published from then on arrives.
 
         Returns `False` if that took longer than `timeout`; `gap` follows once it is confirmed. Returns `False` at once
         for a channel that this node is not subscribed to. Cancelling it changes nothing.
         """
 
     async def nodes(self) -> frozenset[str]:
-        """The `node_id` of every running node; a node that crashed stays listed for some seconds.
+        """The `node_id` of every running node; a crashed node stays listed for some seconds.
 
         Raises:
             BrokerUnavailableError: the backend does not answer in time.

@@ -1,6 +1,6 @@
-"""The broker of one process: its hubs become one hub. Also the contract at its simplest, for tests.
+"""A broker for the hubs of one process, mostly for tests. The simplest implementation of the contract.
 
-Nothing can fail here but a hub that is too slow: its queue is bounded, as with a real backend.
+Messages are lost only if a hub is too slow: its queue is bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["MemoryBroker", "MemoryExchange"]
 
 
 class MemoryExchange:
-    """Connects the brokers of one process, as Redis connects those of several."""
+    """Connects the brokers of one process."""
 
     def __init__(self) -> None:
         self._brokers: dict[str, MemoryBroker] = {}
@@ -53,8 +53,8 @@ class MemoryBroker(BrokerNode):
     """One node of several in one process.
 
     Args:
-        exchange: shared with the other brokers; one of its own if not given.
-        max_waiting: how many messages are queued for a slow hub. Beyond that it misses messages, and is told of a gap.
+        exchange: shared with the other brokers; a new one if not given.
+        max_waiting: how many messages are queued for a slow hub. Further ones are lost, and a gap is reported.
 
     Raises:
         ConfigurationError: `max_waiting` is not a positive whole number.
@@ -97,7 +97,7 @@ class MemoryBroker(BrokerNode):
             self._incoming.clear()
 
     async def _deliver_waiting(self) -> None:
-        """Deliver what is queued by now. A gap is reported as soon as the hub has caught up by half."""
+        """Deliver what is queued now. A gap is reported as soon as half of the queue is free."""
         for _ in range(len(self._incoming)):
             await self._deliver(*self._incoming.popleft())
             if len(self._incoming) <= self._max_waiting // 2:
@@ -158,7 +158,7 @@ class MemoryBroker(BrokerNode):
         self._channels.discard(channel)
 
     async def subscribed(self, channel: str) -> bool:
-        """Whether this channel's messages arrive."""
+        """Whether this channel is subscribed to and the broker is running."""
         await trio.lowlevel.checkpoint()
         return self._running and channel in self._channels
 

@@ -1,4 +1,4 @@
-"""What all brokers of this package share: the node's id, a single run, and a listener whose bugs cost one message."""
+"""The base class of this package's brokers: the node's id, one run, and a listener whose errors cost one message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log: logging.Logger = logging.getLogger("quart_wshub")
 
 
 class BrokerNode:
-    """The base class of a broker."""
+    """What every broker needs of its own node."""
 
     def __init__(self) -> None:
         self._node_id = secrets.token_hex(6)

@@ -65,9 +65,7 @@ def validate_close(code: int, reason: str) -> None:
         ValueError: the code is reserved or out of range, or the reason is longer than 123 bytes of UTF-8.
     """
     if code not in _SENDABLE and not 3000 <= code <= 4999:
-        msg = f"close code {code!r} cannot be sent: use 1000-1003, 1007-1014 or 3000-4999"
-        raise ValueError(msg)
+        raise ValueError(f"close code {code!r} cannot be sent: use 1000-1003, 1007-1014 or 3000-4999")
     size = len(reason.encode())
     if size > MAX_REASON_BYTES:
-        msg = f"close reason of {size} bytes is too long: a control frame holds at most {MAX_REASON_BYTES}"
-        raise ValueError(msg)
+        raise ValueError(f"close reason of {size} bytes is too long: a control frame holds at most {MAX_REASON_BYTES}")

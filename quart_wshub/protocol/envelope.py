@@ -65,8 +65,7 @@ class WSEnvelope(BaseModel):
         except ValidationError as error:
             details = error.errors(include_input=False, include_context=False, include_url=False)
             where = ", ".join(".".join(map(str, detail["loc"])) or "(root)" for detail in details)
-            msg = f"message is not an envelope: {where}"
-            raise InvalidEnvelopeError(msg) from None
+            raise InvalidEnvelopeError(f"message is not an envelope: {where}") from None
 
 
 def is_envelope_error(error: BaseException) -> bool:

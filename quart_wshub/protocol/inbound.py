@@ -26,8 +26,7 @@ def loads(text: str) -> Any:
     try:
         return from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
-        msg = f"message is not JSON: {error}"
-        raise InvalidJSONError(msg) from None
+        raise InvalidJSONError(f"message is not JSON: {error}") from None
 
 
 def read_envelope(text: str) -> EnvelopeParts:
@@ -49,8 +48,7 @@ def read_envelope(text: str) -> EnvelopeParts:
             and (request_id is None or request_id.__class__ is str)
         ):
             return kind, data, request_id
-    msg = "message is not an envelope"
-    raise InvalidEnvelopeError(msg)
+    raise InvalidEnvelopeError("message is not an envelope")
 
 
 def find_envelope(text: str, mark: str) -> EnvelopeParts | None:

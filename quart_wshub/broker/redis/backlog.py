@@ -1,7 +1,8 @@
-"""What waits to be sent, or to be acknowledged: its entries, and over all servers its bound and what became of it."""
+"""What waits to be sent or acknowledged: the entries, and a count of them over all servers, which is bounded."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -12,21 +13,22 @@ from quart_wshub.protocol.errors import BrokerUnavailableError
 __all__ = ["Backlog", "Entry", "Kind", "Reply"]
 
 ENTRY_BYTES = 200
-"""Memory that an entry takes beside its message."""
+"""Memory that an entry takes in addition to its message."""
 
 
 class Reply:
     """A reply of Redis that someone waits for, or a failure."""
 
-    __slots__ = ("_arrived", "_failure", "_value")
+    __slots__ = ("_arrived", "_deadline", "_failure", "_value")
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float) -> None:
         self._arrived = trio.Event()
+        self._deadline = trio.current_time() + timeout
         self._value: Any = None
-        self._failure: str | None = None
+        self._failure: str | None = "Redis did not confirm it in time; it may have arrived"
 
     def succeed(self, value: Any) -> None:
-        self._value = value
+        self._value, self._failure = value, None
         self._arrived.set()
 
     def fail(self, why: str) -> None:
@@ -34,43 +36,38 @@ class Reply:
         self._arrived.set()
 
     async def wait(self) -> Any:
-        """Wait for it; the publisher enforces the deadline. Cancelling it does not take the command back.
+        """Wait for it. Cancelling this does not take the command back.
 
         Raises:
-            BrokerUnavailableError: it failed.
+            BrokerUnavailableError: it failed, or did not arrive within the timeout.
         """
-        await self._arrived.wait()
+        with trio.move_on_at(self._deadline):
+            await self._arrived.wait()
         if self._failure is not None:
             raise BrokerUnavailableError(self._failure)
         return self._value
 
 
 class Kind(Enum):
-    """What an entry is."""
-
     MESSAGE = auto()
     MARKER = auto()
-    """Says that messages were lost. Not counted in the backlog: there is at most one per channel."""
+    """Reports that messages were lost. Not counted in the backlog: there is at most one per channel."""
     COMMAND = auto()
 
 
+@dataclass(slots=True, eq=False)
 class Entry:
     """One command, and the channel or key that it is about."""
 
-    __slots__ = ("channel", "data", "deadline", "kind", "reply")
-
-    def __init__(self, kind: Kind, channel: bytes, data: bytes, deadline: float, reply: Reply | None = None) -> None:
-        self.kind = kind
-        self.channel = channel
-        self.data = data
-        self.deadline = deadline
-        self.reply = reply
+    kind: Kind
+    channel: bytes
+    data: bytes
+    deadline: float
+    reply: Reply | None = None
 
     def fail(self, why: str) -> None:
-        """Answer whoever waits for it, once."""
         if self.reply is not None:
             self.reply.fail(why)
-            self.reply = None
 
 
 class Backlog:
@@ -88,7 +85,7 @@ class Backlog:
         self.lost: int = 0
 
     def add(self, size: int) -> bool:
-        """Take room for one more; `False` if it is full. One message alone may exceed the bound in bytes."""
+        """Count one more; `False` if it is full. The last message may exceed the bound in bytes."""
         if self._entries_left <= 0 or self._bytes_left <= 0:
             return False
         self._entries_left -= 1
@@ -96,7 +93,7 @@ class Backlog:
         return True
 
     def remove(self, entry: Entry, *, lost: bool) -> None:
-        """Give its room back, and count it if it is a message."""
+        """Count one less, and what became of it if it is a message."""
         if entry.kind is Kind.MESSAGE:
             self.lost += lost
             self.published += not lost

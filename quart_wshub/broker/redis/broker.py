@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-import ssl as ssl_module
+import ssl
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from quart_wshub.broker.redis.node_records import NodeRecords
 from quart_wshub.broker.redis.publisher import Publisher
 from quart_wshub.broker.redis.retry import Retry
 from quart_wshub.broker.redis.server import RedisServer
-from quart_wshub.broker.redis.servers import SingleServer
+from quart_wshub.broker.redis.single_server import SingleServer
 from quart_wshub.broker.redis.subscriber import Subscriber
 from quart_wshub.broker.redis.subscriptions import Subscriptions
 from quart_wshub.broker.redis.target import RedisTarget
@@ -31,11 +31,9 @@ from quart_wshub.broker.redis.wire import ChannelNames, ReplyParser
 from quart_wshub.protocol.errors import BrokerUnavailableError, ConfigurationError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from quart_wshub.broker.base import BrokerListener
-    from quart_wshub.broker.redis.servers import Servers
     from quart_wshub.broker.redis.target import RedisAddress
     from quart_wshub.broker.redis.wire import RedisReplyError
 
@@ -44,20 +42,20 @@ __all__ = ["RedisBroker"]
 log: logging.Logger = logging.getLogger("quart_wshub")
 
 FLUSH_SECONDS = 1.0
-"""How long sending what waits may take when the broker is stopped."""
+"""When the broker is stopped, what waits is sent for at most this long."""
 
 EVERYTHING = "\0everything"
-"""A channel that every node is subscribed to, for a gap in more channels than can be reported one by one."""
+"""Every node is subscribed to this channel; a gap in it is a gap in all channels."""
 
 MAX_REFUSALS = 20
-"""At most this many different errors of Redis are logged between two reconnects."""
+"""At most this many different error replies are logged between two reconnects."""
 
 
 class RedisBroker(BrokerNode):
     """Makes one hub of all processes that use the same Redis and the same prefix.
 
     While Redis is away, messages wait in a bounded queue. When it is back, those younger than `timeout` are sent; older
-    ones, and those in flight when the connection broke, are lost, and every node is told of it by `gap`.
+    ones, and those in flight when the connection broke, are lost, and reported to every node as a gap.
 
     Args:
         url: `redis://[[user]:password@]host[:port][/db]`, `rediss://…` for TLS, `unix:///path[?db=0]`, or
@@ -65,10 +63,10 @@ class RedisBroker(BrokerNode):
         prefix: put before every channel and key. Hubs with different prefixes do not see each other. Pub/sub ignores
             databases: two hubs on one Redis need two prefixes.
         timeout: seconds within which every call returns or raises, after which a message that still waits is dropped,
-            and after which a silent Redis is taken for dead.
+            and after which the connection to a silent Redis is ended.
         max_waiting, max_waiting_bytes: how many messages, and how much memory, may wait to be sent or acknowledged.
-        beat: seconds between two renewals of this node's record. A node that crashed stays listed for up to three.
-        max_backoff: at most this many seconds pass between two attempts to connect.
+        beat: seconds between two renewals of this node's record. A crashed node stays listed for up to three beats.
+        max_backoff: the longest delay between two attempts to connect, in seconds.
         ssl_context: for a certificate authority of your own, or a client certificate; the system's if not given.
 
     Raises:
@@ -103,16 +101,15 @@ class RedisBroker(BrokerNode):
         self._subscriptions = Subscriptions(self._report_gap)
         self._records = NodeRecords(self._node_id, prefix, self._publisher_for, beat_seconds=beat)
         self._make_retry = partial(Retry, max_backoff)
-        self._servers: Servers = self._make_servers()
-        self._was_connected = False
+        self._servers = self._make_servers()
         self._connected = False
-        self._reconnects = 0
+        self._connects = 0
         self._refusals: set[str] = set()
 
     def __repr__(self) -> str:
         return f"RedisBroker({self._target}, node_id={self._node_id!r})"
 
-    def _make_servers(self) -> Servers:
+    def _make_servers(self) -> SingleServer | ClusterServers:
         addresses = self._target.addresses
         if self._target.cluster:
             return ClusterServers(addresses, self._dialer, self._make_server, self._make_retry)
@@ -203,7 +200,7 @@ class RedisBroker(BrokerNode):
         Raises:
             BrokerUnavailableError: Redis did not confirm it in time; it may have arrived all the same.
         """
-        name, reply = self._names.to_redis(channel), Reply()
+        name, reply = self._names.to_redis(channel), Reply(self._timeout)
         try:
             self._publisher_for(name).post(name, message, reply)
         except BrokerUnavailableError:
@@ -249,7 +246,7 @@ class RedisBroker(BrokerNode):
     # Nodes and counters
 
     async def nodes(self) -> frozenset[str]:
-        """The `node_id` of every running node; a node that crashed stays listed for up to three beats.
+        """The `node_id` of every running node; a crashed node stays listed for up to three beats.
 
         Raises:
             BrokerUnavailableError: Redis does not answer in time, or does not keep the records.
@@ -270,12 +267,12 @@ class RedisBroker(BrokerNode):
             received=self._received,
             lost=self._backlog.lost,
             gaps=self._gaps,
-            reconnects=self._reconnects,
+            reconnects=max(0, self._connects - 1),
         )
 
     def _connections_changed(self) -> None:
         if not self._servers.connected:
-            self._servers.moved()  # perhaps
+            self._servers.moved()  # perhaps: a server that is gone has given its slots to others
         if self._servers.connected == self._connected:
             return
         self._connected = not self._connected
@@ -283,13 +280,12 @@ class RedisBroker(BrokerNode):
             self._records.lost()
             return
         self._records.found()
-        self._reconnects += self._was_connected
-        self._was_connected = True
+        self._connects += 1
         self._refusals.clear()
         log.info("broker: connected to Redis at %s", self._target)
 
     def _refused(self, error: RedisReplyError) -> None:
-        """Redis answers, but not as it should. Each text is logged once per connection."""
+        """Log an error reply of Redis. The same text is logged once per connection."""
         if error.moved:
             self._servers.moved()
         text = str(error)
@@ -307,4 +303,4 @@ def _check_positive(**values: float) -> None:
 def _tls(target: RedisTarget, context: ssl.SSLContext | None) -> ssl.SSLContext | None:
     if context is not None and not target.tls:
         raise ConfigurationError("RedisBroker: there is an ssl_context, but the url's scheme is not rediss://")
-    return ssl_module.create_default_context() if context is None and target.tls else context
+    return ssl.create_default_context() if context is None and target.tls else context

@@ -1,7 +1,7 @@
-"""The servers of a Redis Cluster: which has which slot, asked for again whenever that seems to have changed.
+"""The servers of a Redis Cluster and their slots, which are asked for again whenever they seem to have moved.
 
-Sharded pub/sub: a channel lives on the server that has its slot, so a cluster of twice the servers carries twice the
-messages. That needs Redis 7.0.
+Sharded pub/sub, which needs Redis 7.0: a channel is on the server that has its slot, so twice the servers carry twice
+the messages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from quart_wshub.broker.redis.target import RedisAddress
 from quart_wshub.broker.redis.wire import RedisLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from quart_wshub.broker.redis.connection import RedisDialer
     from quart_wshub.broker.redis.publisher import Publisher
@@ -29,16 +29,16 @@ __all__ = ["ClusterServers", "slot_of"]
 SLOTS = 16_384
 
 Layout = dict[range, RedisAddress]
-"""Ranges of slots, and the primary server of each."""
+"""Ranges of slots, and the address of the primary server of each."""
 
 ASK_SECONDS = 2.0
 
 REFRESH_SECONDS = 0.1
-"""The layout is asked for no more often than this."""
+"""The shortest time between two requests for the layout."""
 
 
 def slot_of(key: bytes) -> int:
-    """The slot of a key or channel. If its first pair of braces encloses anything, only that counts."""
+    """The slot of a key or channel: of its hash tag, if it has one (`{tag}`, not empty)."""
     start = key.find(b"{")
     end = key.find(b"}", start + 1)
     if 0 <= start < end - 1:
@@ -50,8 +50,8 @@ class ClusterServers:
     """The servers that have slots.
 
     Args:
-        seeds: where to ask for the layout, after the servers that are known.
-        make_server: makes the connections to one server, which is told what channels are its own.
+        seeds: where to ask for the layout if no known server answers.
+        make_server: called with an address, and a function that tells whether a channel is on that server.
     """
 
     def __init__(
@@ -66,8 +66,7 @@ class ClusterServers:
         self._make_server = make_server
         self._make_retry = make_retry
         self._servers: dict[RedisAddress, RedisServer] = {}
-        self._scopes: dict[RedisAddress, tuple[trio.CancelScope, trio.CancelScope]] = {}
-        # Never connected: channels whose server is not known belong to it, and their messages wait there.
+        # Never connected: the messages of channels whose server is not known wait there.
         self._unplaced = self._new_server(seeds[0])
         self._slots: list[RedisServer] = [self._unplaced] * SLOTS
         self._stale = trio.Event()
@@ -79,35 +78,40 @@ class ClusterServers:
 
     @property
     def connected(self) -> bool:
+        """Whether messages of all channels are sent and received."""
         return bool(self._servers) and all(server.connected for server in self._servers.values())
 
     def __iter__(self) -> Iterator[RedisServer]:
         return iter([self._unplaced, *self._servers.values()])
 
     def server_for(self, channel: bytes) -> RedisServer:
+        """The server of a channel or key. While it is unknown, one at which messages can wait."""
         return self._slots[slot_of(channel)]
 
     def moved(self) -> None:
+        """Ask for the layout: a channel or key may be on another server now."""
         self._stale.set()
 
     async def run(self, receiving: trio.CancelScope) -> None:
-        """Find the servers and keep connected to them; see `Servers.run`."""
+        """Stay connected until cancelled. Cancelling `receiving` ends receiving alone; what waits is still sent."""
+        retry = self._make_retry()
         async with trio.open_nursery() as senders:
             senders.start_soon(self._unplaced.publisher.expire)
             with receiving:
                 async with trio.open_nursery() as receivers:
-                    follow = partial(self._follow_layout, senders, receivers)
-                    await self._make_retry().run(follow, "the layout of the Redis Cluster", self._layout_unknown)
+                    follow = partial(self._follow_layout, retry, senders, receivers)
+                    await retry.run(follow, "the layout of the Redis Cluster", self._layout_unknown)
 
     def _layout_unknown(self) -> None:
         self._stale.set()
         self._unplaced.receiving_failed()
 
-    async def _follow_layout(self, senders: trio.Nursery, receivers: trio.Nursery) -> None:
+    async def _follow_layout(self, retry: Retry, senders: trio.Nursery, receivers: trio.Nursery) -> None:
         while True:
             await self._stale.wait()
             self._stale = trio.Event()
             self._apply(await self._ask(), senders, receivers)
+            retry.succeeded()
             await trio.sleep(REFRESH_SECONDS)
 
     async def _ask(self) -> Layout:
@@ -125,7 +129,7 @@ class ClusterServers:
         raise failure
 
     def _apply(self, layout: Layout, senders: trio.Nursery, receivers: trio.Nursery) -> None:
-        """Move channels to the servers they are on by now, and what waits for them with them. Synchronous."""
+        """Move channels to the servers they are on now, and what waits for them too. Synchronous."""
         self._unplaced.subscriber.failing = False
         known = set(layout.values())
         new = {address: self._new_server(address) for address in known - self._servers.keys()}
@@ -138,30 +142,23 @@ class ClusterServers:
             server.publisher.hand_over(self._publisher_for)
             server.subscriber.slots_moved()
         for server in gone:
-            for scope in self._scopes.pop(server.address):
-                scope.cancel()
-        for address, server in new.items():
-            sending, receiving = self._scopes[address] = trio.CancelScope(), trio.CancelScope()
-            senders.start_soon(self._send, server, sending)
-            receivers.start_soon(_run_in, receiving, server.receive)
+            server.stop()
+        for server in new.values():
+            senders.start_soon(self._send, server)
+            receivers.start_soon(server.receive)
 
     def _publisher_for(self, channel: bytes) -> Publisher:
         return self.server_for(channel).publisher
 
-    async def _send(self, server: RedisServer, scope: trio.CancelScope) -> None:
+    async def _send(self, server: RedisServer) -> None:
         """Send until the server has no slots any more; then other servers report what was lost in flight."""
-        await _run_in(scope, server.send)
+        await server.send()
         server.publisher.hand_over(self._publisher_for)
         server.publisher.close()
 
 
-async def _run_in(scope: trio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:
-    with scope:
-        await run()
-
-
 def _layout(reply: Any, asked: RedisAddress) -> Layout:
-    """Which slots are where. A server that does not know its own name is where it was asked."""
+    """Read the reply. A server that does not know its own name has the one under which it was asked."""
     layout = {}
     for start, end, (host, port, *_), *_replicas in reply:
         name = host.decode() if host and host != b"?" else asked.host

@@ -1,4 +1,4 @@
-"""One connection to one Redis: opened within a deadline, then bytes out and replies in."""
+"""A connection to one Redis: opened within a timeout, then bytes out and replies in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["CONNECTION_FAILURES", "RedisConnection", "RedisDialer", "Writer"]
 READ_BYTES = 65_536
 
 CONNECTION_FAILURES = (OSError, RedisLostError, RedisReplyError, trio.TooSlowError)
-"""What a Redis that is away or unwell looks like. Anything else is a bug."""
+"""Expected while Redis is away or unwell. Anything else is a bug."""
 
 
 class RedisConnection:
@@ -38,7 +38,7 @@ class RedisConnection:
             raise _lost(error) from error
 
     async def receive(self) -> list[Any]:
-        """Wait for bytes; returns the replies they complete, perhaps none. Redis' errors are among them."""
+        """Wait for bytes; returns the replies they complete, perhaps none. Error replies are returned, not raised."""
         try:
             data = await self._stream.receive_some(READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -48,7 +48,7 @@ class RedisConnection:
         return self._parser.feed(bytes(data))
 
     async def ask(self, *parts: bytes) -> Any:
-        """Send one command and wait for its reply, while nobody else uses the connection.
+        """Send one command and wait for its reply; no other task may use the connection meanwhile.
 
         Raises:
             RedisReplyError: Redis refused it.
@@ -76,7 +76,7 @@ class Writer:
         self._woken = trio.Event()
 
     def wake(self) -> None:
-        """Ask `next_write` again."""
+        """Call `next_write` again."""
         self._woken.set()
 
     async def run(self, connection: RedisConnection) -> None:
@@ -90,7 +90,7 @@ class Writer:
 
 
 class RedisDialer:
-    """Opens connections. Knows the password, and shows it nowhere."""
+    """Opens connections. The password is in no text that it raises or logs."""
 
     def __init__(self, target: RedisTarget, *, name: str, ssl_context: ssl.SSLContext | None, timeout: float) -> None:
         self._target = target
@@ -100,7 +100,7 @@ class RedisDialer:
 
     @asynccontextmanager
     async def open(self, address: RedisAddress) -> AsyncIterator[RedisConnection]:
-        """A connection on which HELLO has succeeded; closed without a goodbye at the end of the block.
+        """A connection on which HELLO has succeeded; closed abruptly at the end of the block.
 
         Raises:
             OSError, RedisLostError, RedisReplyError, trio.TooSlowError: Redis is away, refuses, or does not answer
@@ -129,14 +129,14 @@ class RedisDialer:
     async def _log_in(self, connection: RedisConnection) -> None:
         target = self._target
         login: list[bytes] = []
-        if target.password is not None or target.username is not None:
+        if target.password or target.username:
             login = [b"AUTH", (target.username or "default").encode(), (target.password or "").encode()]
         try:
             await connection.ask(b"HELLO", b"3", *login, b"SETNAME", self._name)
         except RedisReplyError as error:
             if "unknown command" not in str(error).lower():
                 raise
-            # The server's own text repeats the arguments, the password among them.
+            # Redis' own text repeats the arguments, including the password.
             raise RedisReplyError("it does not know HELLO; Redis 6.2 is the oldest that will do") from None
         if target.db:
             await connection.ask(b"SELECT", str(target.db).encode())

@@ -1,4 +1,4 @@
-"""Which nodes are running: each renews a record in one sorted set, whose score is the time until which it is valid.
+"""Which nodes are running: each renews its record in one sorted set, with the time at which it expires as the score.
 
 The time is Redis' own (TIME), so the nodes' clocks do not matter, and no script is needed.
 """
@@ -27,11 +27,11 @@ BEATS_TO_LIVE = 3
 
 
 class NodeRecords:
-    """This node's record, and everybody's.
+    """The records of all nodes, and the renewal of this node's.
 
     Args:
-        publisher_for: the pipeline to the Redis that has a key; raises `BrokerUnavailableError` if there is none.
-        beat_seconds: how often the record is renewed. It is valid for three times as long.
+        publisher_for: the publisher of the Redis that has a key; raises `BrokerUnavailableError` if there is none.
+        beat_seconds: seconds between two renewals. A record is valid for three times as long.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class NodeRecords:
         self._remembered_until = 0.0
 
     async def keep_up(self) -> None:
-        """Renew the record until cancelled. What fails is tried again at the next beat, which is soon enough."""
+        """Renew the record until cancelled. After a failure the next beat is soon enough."""
         while True:
             try:
                 await self._beat()
@@ -59,7 +59,7 @@ class NodeRecords:
             await trio.sleep(self._beat_seconds)
 
     def lost(self) -> None:
-        """Redis was lost, perhaps with its data: the nodes known by then count until all had the time to return."""
+        """Redis was lost, perhaps with its data: the nodes seen so far stay listed until all had time to return."""
         if trio.current_time() < self._remembered_until:
             self._remembered |= self._seen
         else:
@@ -77,7 +77,7 @@ class NodeRecords:
         publisher.call(self._key, b"ZREMRANGEBYSCORE", self._key, b"-inf", b"%d" % now)
         publisher.call(self._key, b"ZADD", self._key, b"%d" % (now + life), self._node_id.encode())
         await publisher.call(self._key, b"PEXPIRE", self._key, b"%d" % (2 * life)).wait()
-        self._seen = await self._read()
+        await self._refresh()
 
     async def leave(self) -> None:
         """Remove this node's record, if Redis is connected.
@@ -90,26 +90,24 @@ class NodeRecords:
             await publisher.call(self._key, b"ZREM", self._key, self._node_id.encode()).wait()
 
     async def read(self) -> frozenset[str]:
-        """Every node with a valid record.
+        """The ids of all nodes with a valid record.
 
         Raises:
             BrokerUnavailableError: Redis does not answer, or does not keep records: this node's own is missing.
         """
-        self._seen = await self._read()
+        await self._refresh()
         if self._node_id not in self._seen:
             await self._beat()  # Redis has just come back, or this node is new
         if self._node_id not in self._seen:
             raise BrokerUnavailableError("Redis does not keep the nodes' records; is its memory full?")
-        if trio.current_time() < self._remembered_until:
-            return self._seen | self._remembered
-        return self._seen
+        return self._seen | self._remembered if trio.current_time() < self._remembered_until else self._seen
 
-    async def _read(self) -> frozenset[str]:
+    async def _refresh(self) -> None:
         publisher = self._publisher_for(self._key)
         time = publisher.call(self._key, b"TIME")
         records = await publisher.call(self._key, b"ZRANGE", self._key, b"0", b"-1", b"WITHSCORES").wait()
         now = _milliseconds(await time.wait())
-        return frozenset(member.decode("utf-8", "replace") for member, valid_until in records if valid_until > now)
+        self._seen = frozenset(node.decode("utf-8", "replace") for node, expires_at in records if expires_at > now)
 
 
 def _milliseconds(time: list[Any]) -> int:

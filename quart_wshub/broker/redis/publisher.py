@@ -28,7 +28,7 @@ MAX_WRITE_BYTES = 262_144
 """What is in flight when a connection breaks is lost, so not everything is sent at once."""
 
 MAX_MARKERS = 10_000
-"""If messages were lost in more channels than this, a gap is reported in all of them."""
+"""If messages were lost in more channels than this, a gap is reported in all channels."""
 
 FULL = "the queue of messages for Redis is full"
 
@@ -38,9 +38,10 @@ class Publisher:
 
     Args:
         timeout: seconds within which callers get an answer, after which a queued message is dropped, and after which
-            a Redis that owes acknowledgements is taken for dead.
-        refused: called with every error that Redis answers with.
-        overflowed: called when messages were lost in more channels than are kept track of.
+            the connection is ended if acknowledgements are due and none comes.
+        verb: PUBLISH, or SPUBLISH on a cluster.
+        refused: called with every error reply of Redis.
+        overflowed: called when messages were lost in more than 10,000 channels.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Publisher:
         Raises:
             BrokerUnavailableError: the queue is full. The other nodes will be told of a gap in this channel.
         """
-        # As `command` does it, with one copy less.
+        # As `command` encodes it, with one copy less.
         parts = self._head, len(channel), channel, len(message) + 1, MESSAGE, message
         data = b"%b%d\r\n%b\r\n$%d\r\n%b%b\r\n" % parts
         if not self._backlog.add(len(data)):
@@ -92,14 +93,14 @@ class Publisher:
         Raises:
             BrokerUnavailableError: the queue is full.
         """
-        data, reply = command(*parts), Reply()
+        data, reply = command(*parts), Reply(self._timeout)
         if not self._backlog.add(len(data)):
             raise BrokerUnavailableError(FULL)
         self.enqueue(Entry(Kind.COMMAND, key, data, trio.current_time() + self._timeout, reply))
         return reply
 
     def enqueue(self, entry: Entry) -> None:
-        """Append an entry that has its room in the backlog already."""
+        """Append an entry that the backlog has counted already."""
         self._queue.append(entry)
         self.waiting += entry.kind is Kind.MESSAGE
         self._writer.wake()
@@ -121,7 +122,7 @@ class Publisher:
 
     async def serve(self, connection: RedisConnection) -> None:
         """Send what waits and take the acknowledgements, until the connection ends, which raises."""
-        self._retry_markers()
+        self._retry_refused_markers()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._writer.run, connection)
@@ -144,11 +145,11 @@ class Publisher:
         return b"".join(pieces)
 
     def _next_marker(self) -> Entry:
-        """Markers precede everything that is queued, as the lost messages did."""
+        """Markers go before everything that is queued, as the lost messages did."""
         channel, _ = self._markers.popitem()
         return Entry(Kind.MARKER, channel, command(self._verb, channel, GAP_MARKER), 0)
 
-    def _retry_markers(self) -> None:
+    def _retry_refused_markers(self) -> None:
         self._markers |= self._refused_markers
         self._refused_markers.clear()
 
@@ -160,7 +161,7 @@ class Publisher:
                 if is_push(reply):
                     continue
                 if not self._in_flight:
-                    raise RedisLostError("Redis sent a reply to nothing")
+                    raise RedisLostError("Redis sent a reply to no command")
                 self._settle(self._in_flight.popleft(), reply)
             if not self._in_flight and not self._queue:
                 self._idle.set()
@@ -181,7 +182,7 @@ class Publisher:
             entry.reply.succeed(reply)
 
     def _refuse(self, entry: Entry, error: RedisReplyError) -> None:
-        """What was refused once is not tried again on this connection, markers included."""
+        """Nothing that was refused is tried again on this connection, not even a marker."""
         self._backlog.remove(entry, lost=True)
         if entry.kind is not Kind.COMMAND and len(self._refused_markers) < MAX_MARKERS:
             self._refused_markers[entry.channel] = None
@@ -191,26 +192,12 @@ class Publisher:
     # At any time
 
     async def expire(self) -> None:
-        """Enforce the deadlines of what waits, and of those who wait for it. Runs until cancelled."""
+        """Drop what has been queued for longer than the timeout. Runs until cancelled."""
         while True:
             now = trio.current_time()
-            self._expire_in_flight(now)
             while self._queue and self._queue[0].deadline <= now:
                 self._drop(self._dequeue(), "Redis is away")
-            await trio.sleep_until(self._next_deadline(now))
-
-    def _expire_in_flight(self, now: float) -> None:
-        """Answer who has waited long enough. The entry stays in flight: its acknowledgement may still come."""
-        for entry in self._in_flight:
-            if entry.deadline > now:
-                break
-            entry.fail("Redis did not confirm it in time; it may have arrived")
-
-    def _next_deadline(self, now: float) -> float:
-        """When to look again. What is queued meanwhile is due after `now` plus the timeout."""
-        waited_for = next((entry.deadline for entry in self._in_flight if entry.reply is not None), now + self._timeout)
-        waiting = self._queue[0].deadline if self._queue else now + self._timeout
-        return min(waited_for, waiting)
+            await trio.sleep_until(self._queue[0].deadline if self._queue else now + self._timeout)
 
     def _drop(self, entry: Entry, why: str) -> None:
         self._backlog.remove(entry, lost=True)
@@ -225,16 +212,14 @@ class Publisher:
             await self._idle.wait()
 
     def close(self) -> None:
-        """Fail what waits, for good."""
-        while self._in_flight:
-            self._drop(self._in_flight.popleft(), "the broker was stopped")
+        """Fail what waits, once `serve` has ended."""
         while self._queue:
             self._drop(self._dequeue(), "the broker was stopped")
         self._markers.clear()
 
     def hand_over(self, publisher_for: Callable[[bytes], Publisher]) -> None:
-        """Give what waits to the publisher that its channel has by now, in order."""
-        self._retry_markers()
+        """Move what waits to the publishers its channels have now, in order."""
+        self._retry_refused_markers()
         markers, self._markers = self._markers, {}
         for channel in markers:
             publisher_for(channel).mark(channel)

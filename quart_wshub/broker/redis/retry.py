@@ -1,8 +1,9 @@
-"""Calls what is expected to fail, such as a connection, again and again, with jittered delays in between."""
+"""Repeats what is expected to fail, such as a connection, with jittered exponential backoff."""
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ __all__ = ["Retry"]
 FIRST_SECONDS = 0.1
 
 QUIET_SECONDS = 30
+"""The same failure is logged again only after an attempt that lasted longer than this."""
 
 log: logging.Logger = logging.getLogger("quart_wshub")
 
@@ -32,30 +34,25 @@ class Retry:
     def __init__(self, max_seconds: float) -> None:
         self._max = max_seconds
         self._first = self._ceiling = min(FIRST_SECONDS, max_seconds)
+        self._succeeded_at = math.inf
 
-    def delay(self) -> float:
-        """Seconds to wait after one more failure."""
-        delay = random.uniform(0, self._ceiling)  # noqa: S311 - jitter is no secret
-        self._ceiling = min(self._max, self._ceiling * 2)
-        return delay
-
-    def lasted(self, seconds: float) -> None:
-        """A connection lasted so long. Only what outlives the ceiling is a success: some end as soon as they begin."""
-        if seconds > self._ceiling:
-            self._ceiling = self._first
+    def succeeded(self) -> None:
+        """Called by an attempt that has connected. If that lasts longer than the ceiling, the ceiling is reset."""
+        self._succeeded_at = min(self._succeeded_at, trio.current_time())
 
     async def run(self, attempt: Callable[[], Awaitable[None]], what: str, failed: Callable[[], None]) -> None:
-        """Call `attempt` until cancelled; after each end, call `failed` and wait. Raises nothing but `Cancelled`.
-
-        The same reason for a failure is logged again only after an attempt that lasted for 30 s.
-        """
+        """Call `attempt` until cancelled; after each end, call `failed` and wait. Raises nothing but `Cancelled`."""
         logged = ""
         while True:
-            since = trio.current_time()
+            since, self._succeeded_at = trio.current_time(), math.inf
             reason = await _try_once(attempt, what, logged)
-            logged = reason if trio.current_time() - since < QUIET_SECONDS else ""
+            now = trio.current_time()
+            logged = reason if now - since < QUIET_SECONDS else ""
             failed()
-            await trio.sleep(self.delay())
+            if now - self._succeeded_at > self._ceiling:
+                self._ceiling = self._first
+            await trio.sleep(random.uniform(0, self._ceiling))  # noqa: S311 - jitter is no secret
+            self._ceiling = min(self._max, self._ceiling * 2)
 
 
 async def _try_once(attempt: Callable[[], Awaitable[None]], what: str, logged: str) -> str:

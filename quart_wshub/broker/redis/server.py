@@ -1,4 +1,4 @@
-"""One Redis server: a connection to send on and one to receive on, each kept connected."""
+"""One Redis server: a connection for sending and one for receiving, each with its own reconnects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RedisServer:
     """A server, and two connections to it.
 
     Args:
-        changed: called after a connection was made, was lost, or could not be made.
+        changed: called when a connection is made, ends, or could not be made.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class RedisServer:
         self._dialer = dialer
         self._make_retry = make_retry
         self._changed = changed
+        self._sending, self._receiving = trio.CancelScope(), trio.CancelScope()
 
     @property
     def connected(self) -> bool:
@@ -48,21 +49,28 @@ class RedisServer:
         return self.publisher.connected and self.subscriber.connected
 
     async def receive(self) -> None:
-        """Receive what this node is subscribed to, until cancelled."""
-        await self._keep_connected(self.subscriber, self.receiving_failed)
+        """Receive what this node is subscribed to, until cancelled or stopped."""
+        with self._receiving:
+            await self._keep_connected(self.subscriber, self.receiving_failed)
 
     async def send(self) -> None:
-        """Send what waits, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.publisher.expire)
-            nursery.start_soon(self._keep_connected, self.publisher, self._changed)
+        """Send what waits, until cancelled or stopped."""
+        with self._sending:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.publisher.expire)
+                nursery.start_soon(self._keep_connected, self.publisher, self._changed)
+
+    def stop(self) -> None:
+        """End `send` and `receive`, for good."""
+        self._sending.cancel()
+        self._receiving.cancel()
 
     async def _keep_connected(self, part: Publisher | Subscriber, failed: Callable[[], None]) -> None:
         retry = self._make_retry()
 
         async def attempt() -> None:
             async with self._dialer.open(self.address) as connection:
-                since = trio.current_time()
+                retry.succeeded()
                 part.connected = True
                 self._changed()
                 try:
@@ -70,12 +78,11 @@ class RedisServer:
                 finally:
                     part.connected = False
                     self._changed()
-                    retry.lasted(trio.current_time() - since)
 
         await retry.run(attempt, f"Redis at {self.address}", failed)
 
     def receiving_failed(self) -> None:
-        """There is no connection to receive on, not even a first one, so anything may be missed."""
+        """There is no connection for receiving, perhaps never was, so messages may be missed."""
         self.subscriber.failing = True
         self.subscriber.lose()
         self._changed()

@@ -1,7 +1,7 @@
-"""Receives from one Redis: keeps its subscriptions as they should be, and delivers what comes, one at a time.
+"""Receives from one Redis: keeps its subscriptions up to date, and delivers what arrives, one message at a time.
 
-While the hub is slow nothing is read, which fills Redis' output buffer; if that goes on, Redis ends the connection, and
-what was missed is reported as a gap. So nothing piles up here.
+While the hub is slow nothing is read, so Redis' output buffer fills up. If that goes on, Redis ends the connection, and
+what was missed is reported as a gap. Nothing is queued here.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ class Subscriber:
 
     Args:
         deliver: takes one message.
-        missed: called with a channel whose messages were lost on their way to Redis.
+        missed: called with a channel if messages of it never reached Redis.
         is_here: whether a channel is on this Redis.
-        timeout: seconds of silence after which Redis is taken for dead. After half of it, Redis is sent a PING.
+        timeout: seconds without a reply after which the connection is ended. After half of it, a PING is sent. The
+            time that `deliver` takes does not count.
+        sharded: whether this is a server of a cluster.
 
     Attributes:
-        connected: set by the server, with each connection.
+        connected: set by `RedisServer`.
         failing: whether the last attempt to connect failed, so that a new subscription may miss messages.
     """
 
@@ -66,7 +68,6 @@ class Subscriber:
         self._unacknowledged: dict[str, int] = {}
         self._writer = Writer(self._next_write)
         self._ping_due = False
-        self._silent_since: float | None = None
         self.connected: bool = False
         self.failing: bool = False
 
@@ -77,7 +78,7 @@ class Subscriber:
             self._writer.wake()
 
     def slots_moved(self) -> None:
-        """Other channels than before are on this Redis."""
+        """The cluster's slots moved, so other channels than before are on this Redis."""
         self._subscriptions.lose([channel for channel in self._requested if not self._is_here(channel)])
         for channel in [*self._channels_here(), *self._requested]:
             self.changed(channel)
@@ -92,13 +93,12 @@ class Subscriber:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._writer.run, connection)
-                nursery.start_soon(self._notice_silence)
                 await self._read(connection)
         finally:
             self.lose()
 
     def lose(self) -> None:
-        """There is no connection, so nothing is received here."""
+        """The connection ended, or could not be made."""
         self._subscriptions.lose(self._channels_here())
         self._changed.clear()
         self._requested.clear()
@@ -108,11 +108,9 @@ class Subscriber:
     # Sending
 
     def _next_write(self) -> bytes:
-        data = b""
-        if self._ping_due:
-            self._ping_due = False
-            data = command(b"PING")
-        return data + self._next_changes()
+        ping = command(b"PING") if self._ping_due else b""
+        self._ping_due = False
+        return ping + self._next_changes()
 
     def _next_changes(self) -> bytes:
         """The commands for some of the channels that changed."""
@@ -133,34 +131,26 @@ class Subscriber:
             for at in range(0, len(channels[subscribe]), step)
         )
 
-    async def _notice_silence(self) -> None:
-        """Send a PING after half the timeout, end the connection after all of it. A slow hub is no silence."""
-        while True:
-            since = trio.current_time() if self._silent_since is None else self._silent_since
-            await trio.sleep_until(since + self._timeout / 2)
-            if self._silent_since != since:
-                continue
-            self._ping_due = True
-            self._writer.wake()
-            await trio.sleep_until(since + self._timeout)
-            if self._silent_since == since:
-                raise RedisLostError("Redis does not answer")
-
     # Receiving
 
     async def _read(self, connection: RedisConnection) -> None:
         while True:
-            self._silent_since = trio.current_time()
-            replies = await connection.receive()
-            self._silent_since = None
-            for reply in replies:
+            for reply in await self._receive(connection):
                 await self._take(reply)
+
+    async def _receive(self, connection: RedisConnection) -> list[Any]:
+        with trio.move_on_after(self._timeout / 2):
+            return await connection.receive()
+        self._ping_due = True
+        self._writer.wake()
+        with trio.fail_after(self._timeout / 2):
+            return await connection.receive()
 
     async def _take(self, reply: Any) -> None:
         if isinstance(reply, RedisReplyError):
             raise reply
         if not is_push(reply):
-            return  # to a PING
+            return  # the reply to a PING
         kind, channel, data = reply
         channel = self._names.from_redis(channel)
         if kind != self._message_kind:
@@ -171,10 +161,10 @@ class Subscriber:
             self._missed(channel)
 
     def _take_acknowledgement(self, channel: str) -> None:
-        """A channel's acknowledgements come in the order of the requests; the last one says how it stands."""
+        """A channel's acknowledgements come in the order of the requests; only the last one counts."""
         left = self._unacknowledged.pop(channel, 0) - 1
         if left < 0:
-            raise RedisLostError("Redis ended a subscription")  # a cluster, whose slots move
+            raise RedisLostError("Redis ended a subscription")  # a slot of the cluster moved
         if left:
             self._unacknowledged[channel] = left
         elif not self._requested[channel]:

@@ -1,6 +1,6 @@
-"""What this node is subscribed to, what Redis has confirmed of it, and the gap that is still to be reported. No I/O.
+"""This node's subscriptions, which of them Redis has confirmed, and the gap that is still to be reported. No I/O.
 
-A gap is reported once all of its channels are confirmed again, so that whoever reloads then misses nothing more.
+A gap is reported once all of its channels are confirmed again, so that a client that reloads then misses nothing more.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Subscriptions:
             self._report_if_confirmed()
 
     def lose(self, channels: Iterable[str]) -> None:
-        """Redis may have failed to send these, which are to be confirmed again."""
+        """Redis does not send these any more, until they are confirmed again."""
         lost = self.channels.intersection(channels)
         self._confirmed -= lost
         self._extend_gap(lost)
 
     def miss(self, channels: Iterable[str]) -> None:
-        """Messages in these were missed, although Redis sends what it has."""
+        """Messages in these never reached Redis."""
         self._extend_gap(self.channels.intersection(channels))
         self._report_if_confirmed()
 
@@ -91,12 +91,11 @@ class Subscriptions:
         """Nothing will be confirmed any more."""
         self._closed = True
         self._confirmed.clear()
-        for channel in list(self._waiters):
-            self._wake(channel)
+        for waiter in self._waiters.values():
+            waiter.set()
 
     def _wake(self, channel: str) -> None:
-        if (waiter := self._waiters.pop(channel, None)) is not None:
-            waiter.set()
+        self._waiters.pop(channel, trio.Event()).set()
 
     async def confirmed(self, channel: str, timeout: float) -> bool:
         """Wait until a channel is confirmed; if that takes longer than `timeout` seconds, a gap follows."""

@@ -1,7 +1,7 @@
-"""Where a Redis is: URLs in, addresses out. Nothing of a URL reaches an error text, since it holds the password.
+"""Redis URLs. No part of a URL is in an error text, since it may hold a password.
 
-The URL is taken apart here: `urllib.parse.urlsplit` refuses a list of hosts with an IPv6 address in it, depending on
-the patch release of Python.
+They are not parsed with `urllib.parse.urlsplit`: depending on the patch release of Python, it refuses a list of hosts
+with an IPv6 address in it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ SCHEMES = {
     "valkey": (False, False),
     "valkeys": (True, False),
 }
-"""Whether it uses TLS, and whether it is a cluster."""
+"""Whether the scheme means TLS, and whether it means a cluster."""
 
-SHAPES = "redis://, rediss://, redis+cluster://, rediss+cluster:// (host:port) or unix:///path"
+FORMS = "redis://, rediss://, redis+cluster://, rediss+cluster:// (host:port) or unix:///path"
 
 URL = re.compile(
     r"(?P<scheme>[^:/?#]+)://(?:(?P<login>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?"
@@ -54,7 +54,7 @@ class RedisAddress:
 
 @dataclass(frozen=True, slots=True)
 class RedisTarget:
-    """What a URL says. There are several `addresses` if it names several nodes of a cluster."""
+    """A parsed URL. There are several `addresses` if it names several nodes of a cluster."""
 
     addresses: tuple[RedisAddress, ...]
     cluster: bool = False
@@ -68,10 +68,10 @@ class RedisTarget:
 
     @classmethod
     def from_url(cls, url: str) -> RedisTarget:
-        """Read a URL.
+        """Parse a URL.
 
         Raises:
-            ConfigurationError: the URL is malformed; the text says in what way, and shows nothing of it.
+            ConfigurationError: the URL is malformed; the text says in what way, and shows no part of it.
         """
         if not isinstance(url, str):
             raise _wrong(f"it is a {type(url).__name__}, not a string")
@@ -99,7 +99,7 @@ class RedisTarget:
 
 def _wrong(why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"RedisBroker: the url is wrong: {why}. It looks like {SHAPES}; "
+        f"RedisBroker: the url is wrong: {why}. It looks like {FORMS}; "
         "special characters of user and password are percent-encoded (the url is not shown, it may hold a password)"
     )
 

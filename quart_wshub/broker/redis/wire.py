@@ -1,4 +1,4 @@
-"""What goes over the wire to Redis: RESP3, and this broker's own channel names and message kinds. No I/O.
+"""The wire format: RESP3, and this broker's own channel names and message kinds. No I/O.
 
 hiredis, Redis' own parser, decodes the replies. No client library is used on top of it: coredis' PubSub re-subscribes
 after a reconnect without reporting what was missed, buffers without a bound and does not notice a stalled Redis, and
@@ -36,20 +36,20 @@ INCOMPLETE = object()
 
 
 class RedisLostError(Exception):
-    """The connection ended, or what answers on it makes no sense, or nothing answers any more."""
+    """The connection ended, what is received makes no sense, or nothing is received any more."""
 
 
 class RedisReplyError(Exception):
-    """Redis answered with an error; the text is Redis' own."""
+    """An error reply, with Redis' own text."""
 
     @property
     def moved(self) -> bool:
-        """Whether the command belongs on another server of the cluster, or the cluster is being rebuilt."""
+        """Whether the command is for another server of the cluster, or the cluster is being reconfigured."""
         return str(self).partition(" ")[0] in MOVED_CODES
 
 
 class ReplyParser:
-    """Bytes in, replies out. Strings stay bytes; errors, also nested ones, become a `RedisReplyError`.
+    """Bytes in, replies out. Strings stay bytes; errors, also nested ones, become `RedisReplyError`s.
 
     Raises:
         ConfigurationError: when made, and hiredis is not installed.
@@ -65,7 +65,7 @@ class ReplyParser:
         self._reader = Reader(replyError=RedisReplyError, notEnoughData=INCOMPLETE)
 
     def feed(self, data: bytes) -> list[Any]:
-        """Take bytes from Redis; returns the replies that are complete by now. Errors are among them, not raised.
+        """Take bytes from Redis; returns the replies they complete. Error replies are returned, not raised.
 
         Raises:
             RedisLostError: this is not RESP3, and nothing more can be read from this connection.
@@ -78,7 +78,7 @@ class ReplyParser:
 
 
 def is_push(reply: object) -> bool:
-    """Whether Redis sent this unasked, such as a message: hiredis makes it a subclass of `list`, others a plain one."""
+    """Whether Redis pushed this, such as a message: hiredis makes pushes a subclass of `list`, and arrays a `list`."""
     return isinstance(reply, list) and type(reply) is not list
 
 
@@ -90,7 +90,7 @@ def command(*parts: bytes) -> bytes:
 
 
 def encode_text(text: str) -> bytes:
-    """UTF-8 that also takes lone surrogates: topics come from clients, and JSON can hold half a surrogate pair."""
+    """UTF-8 that allows lone surrogates: topics come from clients, and JSON can hold half a surrogate pair."""
     return text.encode("utf-8", "surrogatepass")
 
 

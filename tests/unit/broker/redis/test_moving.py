@@ -95,7 +95,7 @@ def make_publisher(backlog: Backlog | None = None) -> Publisher:
 async def test_what_waits_moves_in_order_and_before_what_comes_later(autojump_clock: object) -> None:
     backlog = Backlog(100, 100_000)
     here, there = make_publisher(backlog), make_publisher(backlog)
-    reply = Reply()
+    reply = Reply(5)
     for number in range(3):
         here.post(b"moves", b"%d" % number)
         here.post(b"stays", b"%d" % number)
@@ -127,7 +127,7 @@ async def test_what_is_not_confirmed_is_answered_in_time_while_the_connection_go
         nursery.start_soon(publisher.expire)
         for _ in range(10):
             publisher.post(b"a", b"")
-        reply = Reply()
+        reply = Reply(5)
         publisher.post(b"a", b"", reply)
 
         async def answer_slowly() -> None:
