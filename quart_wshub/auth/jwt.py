@@ -1,7 +1,7 @@
 """JSON Web Tokens: `JWTUtils` issues and verifies them, `jwt_bearer_resolver` makes a bearer resolver of one.
 
-Whatever can be wrong about a key or an option is refused at construction, so that a failing `decode` always
-means a bad token. Knows PyJWT, and `cryptography` only where an asymmetric algorithm needs it; no sockets.
+A bad key or option is refused by the constructor, so a failing `decode` always means a bad token. `cryptography` is
+imported only if an asymmetric algorithm needs it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["JWTUtils", "jwt_bearer_resolver"]
 _SET_BY_ENCODE = frozenset({"sub", "iat", "exp", "iss", "aud"})
 
 _LONGEST_SECONDS = 100 * 365 * 86400
-"""No lifetime or leeway is longer than a century; what is, was not meant in seconds."""
+"""The longest lifetime or leeway is a century; anything longer was not meant in seconds."""
 
 _LATEST_TIMESTAMP = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 
@@ -36,17 +36,17 @@ class JWTUtils:
     Args:
         secret: for HS256, HS384 and HS512 the shared key, at least 32, 48 or 64 bytes (a `str` counts as
             UTF-8); for RS*, PS*, ES* and EdDSA the private key as PEM, or the public one, which cannot sign.
-        algorithm: the only one that is issued and taken, whatever a token's header says.
+        algorithm: the only one that is used and accepted, whatever a token's header says.
         public_key: for asymmetric algorithms the public key as PEM. Seldom needed: a private key implies it.
-        issuer: goes into `iss`, and is demanded there.
-        audience: goes into `aud`, and a token must be for at least one of these. Where it is `None`, a token
-            that is for some audience is refused.
+        issuer: the `iss` of issued tokens, and the only one that is accepted.
+        audience: the `aud` of issued tokens; accepted tokens must have at least one of these. If it is `None`, tokens
+            with an audience are refused.
         leeway: seconds by which the clocks of issuer and verifier may differ; at least 0.
         lifetime: seconds from `encode` to `exp`.
-        require: claims a token must have. Without ``"exp"``, tokens that never expire are taken.
+        require: claims a token must have. Without ``"exp"``, tokens that never expire are accepted.
 
     Raises:
-        ConfigurationError: an argument cannot work. The text says what to do, and holds nothing of a key.
+        ConfigurationError: an argument cannot work. The text says what to do, and holds no part of a key.
     """
 
     __slots__ = ("_algorithm", "_audience", "_issuer", "_keys", "_leeway", "_lifetime", "_require")
@@ -87,32 +87,31 @@ class JWTUtils:
         """
         if self._keys.signing is None:
             raise UsageError("this JWTUtils can only verify: encode() needs the private key as secret")
+        if isinstance(subject, bool) or not isinstance(subject, UserId) or subject == "":
+            raise UsageError(f"subject must be a UUID, an int or a non-empty str, not {type(subject).__name__}")
+        claims = claims or {}
+        if clash := sorted(_SET_BY_ENCODE.intersection(claims)):
+            raise UsageError(
+                f"claims may not have {', '.join(clash)}: encode() and JWTUtils() have arguments for those"
+            )
         seconds = self._lifetime if lifetime is None else _checked_lifetime(lifetime, UsageError)
         now = time.time()
-        payload = {
-            **_checked_claims(claims or {}),
-            "sub": _checked_subject(subject),
-            "iat": int(now),
-            "exp": math.ceil(now + seconds),
-        }
+        payload = {**claims, "sub": str(subject), "iat": int(now), "exp": math.ceil(now + seconds)}
         if self._issuer is not None:
             payload["iss"] = self._issuer
         if self._audience is not None:
             payload["aud"] = self._audience
-        return self._sign(payload)
-
-    def _sign(self, payload: dict[str, Any]) -> str:
         try:
             return pyjwt.encode(payload, self._keys.signing, self._algorithm)
         except (TypeError, ValueError) as error:
             raise UsageError(f"claims must be JSON: {error}") from None
 
     def decode(self, token: str) -> dict[str, Any]:
-        """Verify a token and give its claims.
+        """Verify a token and return its claims.
 
         Raises:
-            jwt.PyJWTError: the token is malformed, expired, not yet valid, or not from or for whom it should
-                be. Nothing else is raised, whatever the token.
+            jwt.PyJWTError: the token is malformed, expired, not yet valid, or of another issuer or audience. Nothing
+                else is raised, whatever the token.
         """
         try:
             claims: dict[str, Any] = pyjwt.decode(
@@ -125,40 +124,37 @@ class JWTUtils:
                 leeway=self._leeway,
             )
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            # Not every PyJWT turns all of these into its own. Keys and options were checked at construction,
-            # so the token is to blame; what `error` says may quote it.
-            msg = f"token is malformed ({type(error).__name__})"
-            raise pyjwt.DecodeError(msg) from None
+            # Not every PyJWT wraps all of these. Keys and options were checked by the constructor, so the token is
+            # at fault; the text of `error` may quote it.
+            raise pyjwt.DecodeError(f"token is malformed ({type(error).__name__})") from None
         self._check_expiry(claims)
         return claims
 
     def _check_expiry(self, claims: dict[str, Any]) -> None:
-        """PyJWT also takes `exp` as text, and as a time no `datetime` can hold."""
+        """PyJWT also accepts an `exp` that is text, or a time that no `datetime` can hold."""
         expiry = claims.get("exp")
         if expiry is None:
             return
         if isinstance(expiry, bool) or not isinstance(expiry, (int, float)):
-            msg = "exp must be a number"
-            raise pyjwt.DecodeError(msg)
+            raise pyjwt.DecodeError("exp must be a number")
         if expiry > _LATEST_TIMESTAMP - self._leeway:
-            msg = "exp is beyond the year 9999; it counts seconds, not milliseconds"
-            raise pyjwt.DecodeError(msg)
+            raise pyjwt.DecodeError("exp is beyond the year 9999; it counts seconds, not milliseconds")
 
     def expires_at(self, claims: Mapping[str, Any]) -> datetime | None:
-        """When `decode` begins to refuse the token of these claims, leeway included, in UTC; or never."""
+        """When the token of these claims expires, leeway included, in UTC; `None`: never."""
         if claims.get("exp") is None:
             return None
         return datetime.fromtimestamp(int(claims["exp"]) + self._leeway, UTC)
 
 
 def jwt_bearer_resolver(jwt: JWTUtils, *, user_id: Callable[[str], UserId] = str) -> BearerResolver:
-    """A bearer resolver that takes the tokens `jwt` takes, and knows when they expire and what they claim.
+    """A bearer resolver that accepts the tokens that `jwt` accepts, and returns their expiry and claims too.
 
     Args:
         jwt: verifies the tokens.
         user_id: from `sub` to the user, such as `uuid.UUID` or `int`. Called in the event loop, so it may not
-            block. A `ValueError` says that the subject is no user (4401); anything else it raises is the
-            server's failure (1011).
+            block. A `ValueError` means that the subject is not a user (4401); anything else it raises is the server's
+            failure (1011).
     """
 
     async def resolve_jwt(token: str) -> Identity | None:
@@ -176,21 +172,6 @@ def jwt_bearer_resolver(jwt: JWTUtils, *, user_id: Callable[[str], UserId] = str
         return Identity(user, expires_at=jwt.expires_at(claims), claims=claims)
 
     return resolve_jwt
-
-
-def _checked_subject(subject: UserId) -> str:
-    if isinstance(subject, bool) or not isinstance(subject, UserId) or subject == "":
-        raise UsageError(f"subject must be a UUID, an int or a str that is not empty, not {type(subject).__name__}")
-    return str(subject)
-
-
-def _checked_claims(claims: Mapping[str, Any]) -> Mapping[str, Any]:
-    clash = sorted(_SET_BY_ENCODE.intersection(claims))
-    if clash:
-        raise UsageError(
-            f"claims may not have {', '.join(clash)}: those come from arguments of encode() and JWTUtils()"
-        )
-    return claims
 
 
 def _checked_issuer(issuer: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The keys that sign and verify tokens: whatever can be wrong with one is refused here, and none is ever shown."""
+"""The keys that sign and verify tokens. Every bad key is refused here, and no key is in a text."""
 
 from __future__ import annotations
 
@@ -12,29 +12,24 @@ from quart_wshub.protocol.errors import ConfigurationError
 __all__ = ["JWTKeys", "load_keys"]
 
 _HMAC_KEY_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
-"""The shortest key of each symmetric algorithm: as long as its hash (RFC 7518, section 3.2)."""
+"""The minimum key length of each symmetric algorithm is that of its hash (RFC 7518, section 3.2)."""
 
 _RSA_KEY_BITS = 2048
-"""The shortest RSA key (RFC 7518, section 3.3)."""
+"""The minimum length of an RSA key (RFC 7518, section 3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _KeyKind:
-    """The keys of an asymmetric algorithm: what `_kind_of` calls them, and how openssl makes one."""
+    """The keys of an asymmetric algorithm: their kinds as `_kind_of` names them, and how openssl makes one."""
 
     names: tuple[str, ...]
     genpkey: str
 
 
-_RSA = _KeyKind(("RSA",), "RSA -pkeyopt rsa_keygen_bits:2048")
-
 _PEM_KEY_KINDS = {
-    "RS256": _RSA,
-    "RS384": _RSA,
-    "RS512": _RSA,
-    "PS256": _RSA,
-    "PS384": _RSA,
-    "PS512": _RSA,
+    **dict.fromkeys(
+        ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), _KeyKind(("RSA",), "RSA -pkeyopt rsa_keygen_bits:2048")
+    ),
     "ES256": _KeyKind(("P-256",), "EC -pkeyopt ec_paramgen_curve:P-256"),
     "ES384": _KeyKind(("P-384",), "EC -pkeyopt ec_paramgen_curve:P-384"),
     "ES512": _KeyKind(("P-521",), "EC -pkeyopt ec_paramgen_curve:P-521"),
@@ -44,14 +39,12 @@ _PEM_KEY_KINDS = {
 _CURVE_NAMES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class JWTKeys:
-    """What PyJWT signs with (`None`: it cannot) and verifies with. A dataclass would show them."""
+    """What PyJWT signs with (`None`: it cannot) and verifies with; not in the `repr`."""
 
-    __slots__ = ("signing", "verifying")
-
-    def __init__(self, signing: Any, verifying: Any) -> None:
-        self.signing: Any = signing
-        self.verifying: Any = verifying
+    signing: Any
+    verifying: Any
 
 
 def load_keys(algorithm: str, secret: str | bytes, public_key: str | bytes | None) -> JWTKeys:
@@ -61,7 +54,7 @@ def load_keys(algorithm: str, secret: str | bytes, public_key: str | bytes | Non
         return _load_hmac_key(algorithm, _as_bytes("secret", secret))
     if algorithm in _PEM_KEY_KINDS:
         return _load_pem_keys(algorithm, _as_bytes("secret", secret), public_key)
-    # The value is not shown: swap the first two arguments, and it is the secret.
+    # The value is not shown: if the first two arguments are swapped, it is the secret.
     raise ConfigurationError(f"algorithm must be one of {', '.join((*_HMAC_KEY_BYTES, *_PEM_KEY_KINDS))}")
 
 
@@ -89,11 +82,11 @@ def _load_hmac_key(algorithm: str, secret: bytes) -> JWTKeys:
 
 
 def _is_asymmetric(algorithm: str, secret: bytes) -> bool:
-    """Whether this is no HMAC secret: with a public key as one, whoever has that key could issue tokens."""
+    """Whether this is a key of another kind: if a public key is the secret, everybody who has it can issue tokens."""
     if b"-----BEGIN " in secret:
         return True
     try:
-        # Otherwise PyJWT would refuse the key at every token, and seem to refuse the token.
+        # PyJWT would refuse such a key with every token, as if the token were bad.
         pyjwt.get_algorithm_by_name(algorithm).prepare_key(secret)
     except pyjwt.InvalidKeyError:
         return True
@@ -150,18 +143,11 @@ def _how_to_make(algorithm: str) -> str:
 
 
 def _kind_of(public_key: object) -> str:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec
 
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         return _CURVE_NAMES.get(public_key.curve.name, public_key.curve.name)
-    for kind, name in (
-        (rsa.RSAPublicKey, "RSA"),
-        (ed25519.Ed25519PublicKey, "Ed25519"),
-        (ed448.Ed448PublicKey, "Ed448"),
-    ):
-        if isinstance(public_key, kind):
-            return name
-    return type(public_key).__name__.removesuffix("PublicKey")
+    return type(public_key).__name__.lstrip("_").removesuffix("PublicKey")
 
 
 def _public_bytes(public_key: Any) -> bytes:

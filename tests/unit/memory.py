@@ -9,6 +9,7 @@ import trio
 from quart_trio import QuartTrio
 
 from quart_wshub import Identity, MessageRouter, WebSocketHub, WebSocketSettings, make_websocket_blueprint
+from quart_wshub.auth.credentials import redact_scope
 from quart_wshub.hub.websocket_hub import runtime_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "forever",
     "make_app",
     "make_settings",
+    "masked",
     "read_everything",
     "serve",
     "stay_alive",
@@ -89,6 +91,12 @@ def websocket_scope(path: str = "/ws", *, token: str = "ann", root_path: str = "
         "state": {},
         "extensions": {"websocket.http.response": {}},
     }
+
+
+def masked(scope: dict[str, Any]) -> dict[str, Any]:
+    """The scope, with its tokens masked."""
+    redact_scope(scope)
+    return scope
 
 
 async def serve(app: QuartTrio, scope: Event, receive: Receive, send: Send) -> None:

@@ -23,11 +23,10 @@ from quart_wshub import (
     WebSocketHub,
     WSEnvelope,
 )
-from quart_wshub.auth.credentials import masked
 from quart_wshub.connection.ending import EndingKind
 from quart_wshub.testing import WebSocketClient, connect
 from tests.unit.fakes import delivered, join, texts, ws_of
-from tests.unit.memory import make_app, websocket_scope
+from tests.unit.memory import make_app, masked, websocket_scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -17,7 +17,6 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from trio.testing import wait_all_tasks_blocked
 
 from quart_wshub import ConfigurationError, WebSocket, WebSocketConnection, WebSocketHub, make_websocket_blueprint
-from quart_wshub.auth.credentials import masked
 from quart_wshub.testing import connect
 from quart_wshub.web.asgi_classes import TAKEOVER, Takeover, install, require_trio, takeover_of
 from tests.unit.memory import (
@@ -25,6 +24,7 @@ from tests.unit.memory import (
     forever,
     make_app,
     make_settings,
+    masked,
     read_everything,
     serve,
     token_is_the_user,
