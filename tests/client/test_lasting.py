@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from quart_wshub import JWTUtils
 from tests.client.driving import CallError, NodeClient, node_client
 from tests.harness.footprint import leaves_nothing_behind
 from tests.harness.http import post
 from tests.harness.server import Server, run_server
-from tests.server.apps.lasting import SECRET
+from tests.server.apps.resolvers import JWTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SETTINGS = {"WS_CLOSE_TIMEOUT_SECONDS": "1", "WS_EXPIRY_NOTICE_SECONDS": "1"}
-
-JWTS = JWTUtils(secret=SECRET)
 
 
 def token_of(user: str, *, lifetime: float = 600) -> str:

@@ -189,7 +189,7 @@ def clock_of(random: Random) -> Callable[[], float]:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 def test_what_one_node_publishes_has_one_order_on_all_sockets_of_all_nodes(seed: int) -> None:
     random = Random(seed)
     with (

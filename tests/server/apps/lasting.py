@@ -10,7 +10,6 @@ from quart import request
 from quart_trio import QuartTrio
 
 from quart_wshub import (
-    JWTUtils,
     MessageError,
     MessageRouter,
     RequestFailedError,
@@ -26,13 +25,11 @@ from quart_wshub import (
 from tests.server.apps.console import log_to_console
 from tests.server.apps.handlers import echo
 from tests.server.apps.introspection import make_introspection_blueprint
-from tests.server.apps.resolvers import resolve
+from tests.server.apps.resolvers import JWTS, resolve
 
-__all__ = ["SECRET", "app", "messages"]
+__all__ = ["app", "messages"]
 
 log_to_console()
-
-SECRET = "a secret of at least thirty-two bytes"
 
 settings = WebSocketSettings()
 hub = WebSocketHub(max_per_user=settings.WS_MAX_CONNECTIONS_PER_USER)
@@ -89,9 +86,7 @@ def tell_timeout(error: RequestTimeoutError, connection: WebSocketConnection) ->
 app = QuartTrio(__name__)
 app.register_blueprint(make_introspection_blueprint(hub))
 app.register_blueprint(
-    make_websocket_blueprint(
-        messages, hub=hub, bearer_resolver=jwt_bearer_resolver(JWTUtils(secret=SECRET)), settings=settings
-    )
+    make_websocket_blueprint(messages, hub=hub, bearer_resolver=jwt_bearer_resolver(JWTS), settings=settings)
 )
 app.register_blueprint(
     make_websocket_blueprint(echo, hub=hub, bearer_resolver=resolve, settings=settings, path="/echo", name="echo")

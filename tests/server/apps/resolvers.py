@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import trio
 
-from quart_wshub import Identity
+from quart_wshub import Identity, JWTUtils
 
-__all__ = ["resolve", "resolve_in_thread"]
+__all__ = ["JWTS", "resolve", "resolve_in_thread"]
+
+JWTS = JWTUtils(secret="a secret of at least thirty-two bytes")
+"""For the apps whose tokens are real."""
 
 
 async def resolve(token: str) -> str | int | Identity | None:
