@@ -9,7 +9,7 @@
       writer      while something waits to be written
 
 When one of them ends, all end. Every end goes through `Session.begin_close`, whoever calls it: that is synchronous,
-takes the session out of the registry, and calls `_begin_closing` here, which cancels what has to stop. Cancelling the
+takes the session out of the registry, and calls `begin_closing` here, which cancels what has to stop. Cancelling the
 nursery closes the socket with 1012. The closing handshake is shielded, and has a deadline from the moment it begins.
 """
 
@@ -114,14 +114,12 @@ class Lifecycle:
     def _attach(self) -> None:
         """Have the session start the tasks that are needed only at times, and begin the close."""
         session = self._session
-        session.on_refresh = self._watch_token
-        self._watch_token()
-        session.outbox.on_busy = self._start_writer
+        session.runner = session.outbox.starter = self
+        self.watch_token()
         if not session.outbox.idle:  # `hello` waits already
-            self._start_writer()
-        session.on_closing = self._begin_closing
+            self.start_writer()
         if session.ending is not None:  # evicted before it ran
-            self._begin_closing()
+            self.begin_closing()
 
     # The tasks
 
@@ -179,7 +177,7 @@ class Lifecycle:
         # Where the peer had left already, the siblings were waiting for nothing but this handler.
         self._nursery.cancel_scope.cancel()
 
-    def _watch_token(self) -> None:
+    def watch_token(self) -> None:
         """Start the token watch where there is an expiry, or tell it of the new identity."""
         if self._token is not None:
             self._token.identity_changed()
@@ -226,7 +224,7 @@ class Lifecycle:
 
     # Writing
 
-    def _start_writer(self) -> None:
+    def start_writer(self) -> None:
         # Shielded: cancelled in the middle of a frame, nothing could follow it, not even the close frame.
         self._writing = trio.CancelScope(shield=True, deadline=self._close_deadline)
         self._written = trio.Event()
@@ -258,7 +256,7 @@ class Lifecycle:
 
     # The end
 
-    def _begin_closing(self) -> None:
+    def begin_closing(self) -> None:
         """Cancel what has to stop. Synchronous: called in the middle of `Session.begin_close`."""
         ending = self._session.ending
         assert ending is not None

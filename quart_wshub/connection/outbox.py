@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from quart_wshub.protocol.errors import WebSocketDisconnect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from quart_wshub.protocol.frame import Frame
 
 __all__ = ["Outbox"]
@@ -19,19 +17,26 @@ MAX_BATCH_BYTES = 128 * 1024
 """What the writer takes at a time, unless a single frame is larger: few system calls, and none that takes long."""
 
 
+class WriterStarter(Protocol):
+    """Starts a writer: a `Lifecycle`."""
+
+    def start_writer(self) -> None:
+        """Start a task that takes what waits, and writes it."""
+
+
 class Outbox:
     """The send queue of one connection. Any number of writers, one reader: the connection's writer task.
 
     Hardly any connection needs it, so the channel is made for the first frame that has to wait, and so is the writer
-    task, through `on_busy`.
+    task, by `starter`.
 
     Attributes:
         queued_bytes: payload bytes that wait.
         idle: nothing waits and nothing is being written, so that a frame may bypass the queue.
-        on_busy: called when a frame has to wait and nobody is writing; starts a writer, which must `take` until empty.
+        starter: starts the writer, which must `take` until empty, when a frame has to wait and nobody is writing.
     """
 
-    __slots__ = ("_channel", "_closed", "_max_bytes", "_max_messages", "_room", "idle", "on_busy", "queued_bytes")
+    __slots__ = ("_channel", "_closed", "_max_bytes", "_max_messages", "_room", "idle", "queued_bytes", "starter")
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
@@ -39,7 +44,7 @@ class Outbox:
         self._channel: tuple[trio.MemorySendChannel[Frame], trio.MemoryReceiveChannel[Frame]] | None = None
         self._room: trio.lowlevel.ParkingLot | None = None
         self._closed: tuple[int, str] | None = None
-        self.on_busy: Callable[[], None] | None = None
+        self.starter: WriterStarter | None = None
         self.queued_bytes: int = 0
         self.idle: bool = True
 
@@ -69,8 +74,8 @@ class Outbox:
         self.queued_bytes += frame.size
         if self.idle:
             self.idle = False
-            if self.on_busy is not None:
-                self.on_busy()
+            if self.starter is not None:
+                self.starter.start_writer()
         return True
 
     async def put(self, frame: Frame) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -27,7 +27,7 @@ from quart_wshub.protocol.frame import Frame, size_of
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from uuid import UUID
 
     from quart_wshub.auth.identity import Identity, UserId
@@ -57,6 +57,16 @@ class Membership:
     blocks: int = 0
 
 
+class Runner(Protocol):
+    """What runs a session: a `Lifecycle`."""
+
+    def watch_token(self) -> None:
+        """Called when there is a newer identity."""
+
+    def begin_closing(self) -> None:
+        """Called in the middle of `Session.begin_close`."""
+
+
 class Session:
     """One socket of one user.
 
@@ -69,8 +79,7 @@ class Session:
         connected_at: when the connection was made, in UTC.
         ending: how it closes; `None` while it is open.
         last_seen: Trio time at which something last arrived from the peer.
-        on_closing: called in the middle of `begin_close`.
-        on_refresh: called when there is a newer identity.
+        runner: what runs it.
         requests: the server's requests to this client; `None` while there are none.
         memberships: the open `membership` blocks, by topic.
     """
@@ -96,10 +105,9 @@ class Session:
         "inbox",
         "last_seen",
         "memberships",
-        "on_closing",
-        "on_refresh",
         "outbox",
         "requests",
+        "runner",
     )
 
     def __init__(
@@ -119,8 +127,7 @@ class Session:
         self.outbox: Outbox = Outbox(settings.WS_SEND_QUEUE_MESSAGES, settings.WS_SEND_QUEUE_BYTES)
         self.last_seen: float = trio.current_time()
         self.ending: Ending | None = None
-        self.on_closing: Callable[[], None] | None = None
-        self.on_refresh: Callable[[], None] | None = None
+        self.runner: Runner | None = None
         self.requests: Requests | None = None
         self.memberships: dict[str, Membership] = {}
         self._registry = registry
@@ -146,8 +153,8 @@ class Session:
             raise UsageError(msg)
         self._raise_if_closed()
         self.identity = identity
-        if self.on_refresh is not None:
-            self.on_refresh()
+        if self.runner is not None:
+            self.runner.watch_token()
 
     def _raise_if_closed(self) -> None:
         if self.ending is not None:
@@ -331,8 +338,8 @@ class Session:
         if self.requests is not None:
             self.requests.close(self.ending.code, reason)
         self._closed[self.ending.code] += 1
-        if self.on_closing is not None:
-            self.on_closing()
+        if self.runner is not None:
+            self.runner.begin_closing()
         return True
 
     def close(self, code: int, reason: str | None = None) -> bool:

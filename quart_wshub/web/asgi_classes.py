@@ -1,6 +1,6 @@
 """How the hub gets at a WebSocket below Quart: its own ASGI classes, set at Quart's own places for that.
 
-`app.asgi_websocket_class` puts a `Takeover` into the scope's extensions. A view that claims it has the server's
+`app.asgi_websocket_class` puts a `Takeover` into the scope. A view that claims it has the server's
 `receive` and `send` to itself, and Quart's own message pump rests. Every other route runs as it did.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Takeover", "install", "takeover_of"]
 
 TAKEOVER = "quart_wshub.takeover"
-"""The scope extension that holds a socket's `Takeover`."""
+"""The key in Quart's scope that holds a socket's `Takeover`."""
 
 ROUTES = "quart_wshub"
 """The app extension that holds an app's `HubRoutes`."""
@@ -136,7 +136,7 @@ class _TakeoverWebsocket:
             **given,
             # Proxy middleware writes what is right for HTTP (hypercorn#198), for which Quart has no WebSocket routes.
             "scheme": _WEBSOCKET_SCHEMES.get(given["scheme"], given["scheme"]),
-            "extensions": {**(given.get("extensions") or {}), TAKEOVER: takeover},
+            TAKEOVER: takeover,
         }
         # The server's access log prints query and headers out of the scope that it handed out, which middleware may
         # have replaced by a copy.
@@ -229,7 +229,7 @@ def takeover_of(scope: Any) -> Takeover:
     Raises:
         ConfigurationError: there is none: the app's ASGI class was replaced after the blueprint was registered.
     """
-    takeover = (scope.get("extensions") or {}).get(TAKEOVER)
+    takeover = scope.get(TAKEOVER)
     if not isinstance(takeover, Takeover):
         msg = "app.asgi_websocket_class was replaced after make_websocket_blueprint was registered: set it before"
         raise ConfigurationError(msg)

@@ -89,7 +89,7 @@ class Endpoint:
             scope["query_string"],
             allow_query=self._settings.WS_ALLOW_QUERY_TOKEN,
         )
-        clock: WallClock = scope["extensions"].get(WALL_CLOCK, utc_now)
+        clock: WallClock = (scope.get("extensions") or {}).get(WALL_CLOCK, utc_now)
         with self._runtime.revocations.admission() as admission:
             verdict = await authenticate(credentials, self._bearer_resolver, self._settings)
             verdict = _still_good(verdict, admission, clock)

@@ -26,7 +26,7 @@ MADE_BY_THE_LIBRARY = (quart_wshub.WebSocket, quart_wshub.WebSocketConnection, q
 
 RUNTIME = (
     "attach bind begin_close ending expecting fan_out farewells free_slot holds inbox new_connection_id offer "
-    "on_closing outbox peer_left received register registry requests revocations take_slot"
+    "runner outbox peer_left received register registry requests revocations take_slot"
 )
 
 

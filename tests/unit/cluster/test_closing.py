@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
@@ -128,7 +129,7 @@ async def test_a_handler_that_disconnects_its_own_user_reaches_every_node(what: 
     async with hubs_on(bus.broker(), bus.broker()) as (one, two):
         own, there = join(one, "ann"), join(two, "ann")
         with trio.CancelScope() as handler:
-            own.on_closing = handler.cancel
+            own.runner = Mock(begin_closing=handler.cancel)
             await (one.disconnect(user_id="ann") if what == "disconnect" else one.revoke("ann"))
 
         assert handler.cancelled_caught

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -91,10 +93,10 @@ async def test_the_outbox_is_idle_only_while_nothing_waits_and_nothing_is_being_
     assert outbox.idle
 
 
-async def test_on_busy_is_called_once_when_something_begins_to_wait() -> None:
+async def test_a_writer_is_started_once_when_something_begins_to_wait() -> None:
     outbox = Outbox(10, 100)
     calls: list[int] = []
-    outbox.on_busy = lambda: calls.append(outbox.queued_messages)
+    outbox.starter = Mock(start_writer=lambda: calls.append(outbox.queued_messages))
 
     outbox.offer(A)
     outbox.offer(B)
@@ -107,16 +109,15 @@ async def test_on_busy_is_called_once_when_something_begins_to_wait() -> None:
     assert calls == [1, 1]
 
 
-async def test_an_offer_that_is_refused_does_not_call_on_busy() -> None:
+async def test_an_offer_that_is_refused_starts_no_writer() -> None:
     outbox = Outbox(10, 1)
     outbox.offer(A)
     outbox.take()
-    calls: list[bool] = []
-    outbox.on_busy = lambda: calls.append(True)
+    outbox.starter = starter = Mock()
     outbox.offer(A)
 
     assert not outbox.offer(B)
-    assert calls == []
+    starter.start_writer.assert_not_called()
 
 
 # Senders, which wait

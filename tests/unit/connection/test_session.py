@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -139,7 +140,7 @@ async def test_a_connection_is_out_of_the_registry_before_begin_close_returns_an
     hub = WebSocketHub()
     connection = join(hub)
     counts: list[int] = []
-    connection.on_closing = lambda: counts.append(hub.connection_count())
+    connection.runner = Mock(begin_closing=lambda: counts.append(hub.connection_count()))
 
     connection.begin_close(CloseCode.NORMAL, kind=EndingKind.SERVER_CLOSED)
 

@@ -244,7 +244,7 @@ async def test_the_scope_the_server_logs_from_shows_no_token(hub: WebSocketHub) 
 
     assert server.sent[0]["type"] == "websocket.accept"
     assert scope["query_string"] == b"token=***"
-    assert TAKEOVER not in scope["extensions"]
+    assert TAKEOVER not in scope
 
 
 async def test_a_server_without_extensions_is_served_too(hub: WebSocketHub) -> None:
@@ -257,18 +257,18 @@ async def test_a_server_without_extensions_is_served_too(hub: WebSocketHub) -> N
     assert server.sent[0]["type"] == "websocket.accept"
 
 
-@pytest.mark.parametrize("extensions", [None, {}, {TAKEOVER: "something else"}])
-def test_a_scope_without_a_takeover_says_what_was_done_wrong(extensions: Any) -> None:
+@pytest.mark.parametrize("scope", [{}, {TAKEOVER: "something else"}])
+def test_a_scope_without_a_takeover_says_what_was_done_wrong(scope: Any) -> None:
     with pytest.raises(
         ConfigurationError, match="replaced after make_websocket_blueprint was registered: set it before"
     ):
-        takeover_of({"extensions": extensions})
+        takeover_of(scope)
 
 
 def test_the_takeover_is_found_in_the_scope() -> None:
     takeover = Takeover(FakeServer().receive, FakeServer().send, masked(websocket_scope()))
 
-    assert takeover_of({"extensions": {TAKEOVER: takeover}}) is takeover
+    assert takeover_of({TAKEOVER: takeover}) is takeover
 
 
 # What middleware and hooks may do
@@ -276,7 +276,7 @@ def test_the_takeover_is_found_in_the_scope() -> None:
 
 async def test_a_takeover_in_a_scope_that_is_copied_is_still_the_same() -> None:
     takeover = Takeover(FakeServer().receive, FakeServer().send, masked(websocket_scope()))
-    scope = {"extensions": {TAKEOVER: takeover}}
+    scope = {TAKEOVER: takeover}
 
     assert takeover_of(copy.deepcopy(scope)) is takeover
     assert copy.copy(takeover) is takeover
