@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
 from time import perf_counter
@@ -17,6 +16,7 @@ import trio
 
 from quart_wshub.connection.ending import Ending, EndingKind
 from quart_wshub.connection.inbox import Inbox
+from quart_wshub.connection.membership import Membership
 from quart_wshub.connection.outbox import Outbox
 from quart_wshub.connection.pacer import Pacer
 from quart_wshub.connection.requests import MARK, Requests, check_timeout, no_reply
@@ -42,19 +42,6 @@ __all__ = ["Session"]
 
 BURST_SECONDS = 50e-6
 """Messages of a handler that sends faster than this are not written one by one: the rest of the burst is one write."""
-
-
-@dataclass(slots=True)
-class Membership:
-    """A subscription that open `membership` blocks rely on.
-
-    Attributes:
-        outlasts_blocks: it was there before the blocks, or `subscribe` was called meanwhile.
-        blocks: how many are open.
-    """
-
-    outlasts_blocks: bool
-    blocks: int = 0
 
 
 class Runner(Protocol):
