@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,12 @@ EXIT_SECONDS = 10
 
 
 def read_lines(output: IO[str]) -> list[Any]:
-    """The JSON values of all complete lines so far."""
-    output.seek(0)
-    return [json.loads(line) for line in output.read().splitlines(keepends=True) if line.endswith("\n")]
+    """The JSON values of all complete lines so far.
+
+    The process that writes them shares the file's offset, so seeking here would have it overwrite its first lines.
+    """
+    text = os.pread(output.fileno(), os.fstat(output.fileno()).st_size, 0)
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 class CallError(Exception):
