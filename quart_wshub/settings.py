@@ -54,7 +54,11 @@ class WebSocketSettings(BaseSettings):
     """Largest inbound message, in bytes of the reassembled, decompressed payload; more is closed with 1009."""
 
     WS_MAX_CONNECTIONS: Count | None = None
-    """Connections and handshakes this node accepts at a time; beyond that HTTP 503. `None`: no limit."""
+    """Authenticated connections this node accepts at a time; beyond that HTTP 503. `None`: no limit."""
+
+    WS_MAX_PENDING_HANDSHAKES: Count = 1000
+    """Handshakes whose token is being looked at; beyond that HTTP 503. As many refused ones may be closing; beyond
+    that the oldest of these is aborted."""
 
     WS_MAX_TOPICS_PER_CONNECTION: Count = 128
     """Topics one connection may be subscribed to."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from quart_wshub.connection.session import Session
     from quart_wshub.delivery.registry import Registry
+    from quart_wshub.hub.slots import Slots
 
 __all__ = ["DRAIN_BATCHES", "MIN_DRAIN_BATCH", "Drain"]
 
@@ -24,35 +25,18 @@ DRAIN_BATCHES = 20
 
 
 class Drain:
-    """Counts connections, from the start of the handshake until everything of them has ended, and closes them all."""
+    """Closes all connections of a node, and waits until everything of them has ended."""
 
-    def __init__(self, registry: Registry[Session]) -> None:
+    def __init__(self, registry: Registry[Session], slots: Slots) -> None:
         self._registry = registry
+        self._slots = slots
         self._deadline = math.inf
         self._cleanups: set[trio.CancelScope] = set()
-        self._slots = 0
-        self._vacant = trio.Event()
-        self._vacant.set()
 
     @property
     def has_begun(self) -> bool:
         """Whether `run` was called."""
         return self._deadline < math.inf
-
-    def take_slot(self, limit: int | None) -> bool:
-        """Count one more connection; `False` if that exceeds the limit or the drain has begun."""
-        if self.has_begun or (limit is not None and self._slots >= limit):
-            return False
-        self._slots += 1
-        if self._vacant.is_set():
-            self._vacant = trio.Event()
-        return True
-
-    def free_slot(self) -> None:
-        """Give back what `take_slot` took."""
-        self._slots -= 1
-        if not self._slots:
-            self._vacant.set()
 
     @contextmanager
     def cleanup(self, seconds: float) -> Iterator[trio.CancelScope]:
@@ -82,6 +66,6 @@ class Drain:
             for session in everyone[start : start + size]:
                 self.close(session)
         with trio.move_on_at(deadline):
-            await self._vacant.wait()
+            await self._slots.wait_vacant()
         await trio.lowlevel.checkpoint()
         return len(everyone)

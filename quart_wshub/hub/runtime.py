@@ -13,6 +13,7 @@ from quart_wshub.cluster.node_ids import make_connection_id
 from quart_wshub.delivery.fan_out import FanOut
 from quart_wshub.delivery.registry import Registry
 from quart_wshub.hub.drain import Drain
+from quart_wshub.hub.slots import Slots
 from quart_wshub.hub.statistics import HubStatistics
 from quart_wshub.protocol.close_codes import CloseCode
 from quart_wshub.protocol.errors import BrokerUnavailableError
@@ -39,7 +40,8 @@ class HubRuntime:
         registry: who is connected.
         fan_out: the deliveries, in their order.
         revocations: users revoked while a handshake is under way.
-        drain: counts the connections, and ends them.
+        slots: what connections and handshakes take up of the node.
+        drain: ends all connections.
         cluster: the connection to the other nodes; `None` without a broker.
         closed: how many sessions have begun to close, by code.
     """
@@ -49,7 +51,8 @@ class HubRuntime:
         self.registry: Registry[Session] = Registry()
         self.fan_out: FanOut = FanOut(self.registry)
         self.revocations: Revocations = Revocations()
-        self.drain: Drain = Drain(self.registry)
+        self.slots: Slots = Slots()
+        self.drain: Drain = Drain(self.registry, self.slots)
         self.cluster: Cluster | None = None
         if broker is not None:
             self.cluster = Cluster(broker, self.registry, self.fan_out, self.revocations, max_per_user)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from quart_wshub.auth.revocations import Admission
     from quart_wshub.hub.handler import Handler
+    from quart_wshub.hub.slots import Slot
     from quart_wshub.hub.websocket_hub import WebSocketHub
     from quart_wshub.settings import WebSocketSettings
     from quart_wshub.transport.base import Transport
@@ -70,18 +71,21 @@ class Endpoint:
             abort(404)
         if not origin_allowed(headers.get("Origin"), self._settings):
             return Response("this origin may not connect\n", 403)
-        if not self._runtime.drain.take_slot(self._settings.WS_MAX_CONNECTIONS):
-            return Response("no room for another connection\n", 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        slot = None if self._runtime.drain.has_begun else self._runtime.slots.begin(self._settings)
+        if slot is None:
+            return _no_room()
         try:
-            outcome = await self._admit(scope, headers, path_params)
+            outcome = await self._admit(slot, scope, headers, path_params)
             if isinstance(outcome, Lifecycle):
                 await outcome.run()
                 return None
             return outcome
         finally:
-            self._runtime.drain.free_slot()
+            slot.release()
 
-    async def _admit(self, scope: Any, headers: Headers, path_params: dict[str, Any]) -> Lifecycle | Response | None:
+    async def _admit(
+        self, slot: Slot, scope: Any, headers: Headers, path_params: dict[str, Any]
+    ) -> Lifecycle | Response | None:
         """Answer the handshake. Returns the connection, ready to run, where it is accepted."""
         credentials = extract_credentials(
             scope.get("subprotocols", ()),
@@ -95,6 +99,8 @@ class Endpoint:
             verdict = _still_good(verdict, admission, clock)
             if isinstance(verdict, Refusal) and self._settings.WS_REJECT_WITH_HTTP:
                 return _refuse_with_http(verdict)
+            if isinstance(verdict, Identity) and not slot.admit(self._settings):
+                return _no_room()
             subprotocol = choose_subprotocol(credentials, self._subprotocols)
             try:
                 transport = await open_transport(scope, headers, self._runtime, self._settings, subprotocol)
@@ -102,6 +108,7 @@ class Endpoint:
                 return None
             entered = await self._enter(transport, verdict, lambda it: _still_good(it, admission, clock))
         if isinstance(entered, Refusal):
+            slot.refuse(transport, self._settings)
             await self._refuse_with_close(transport, entered)
             return None
         ws = WebSocket(entered, takeover_of(scope).masked_scope, path_params, subprotocol)
@@ -162,6 +169,10 @@ def _still_good(verdict: Identity | Refusal, admission: Admission, clock: WallCl
     if verdict.has_expired(clock()):
         return Refusal(CloseCode.UNAUTHORIZED, "token expired", 401)
     return verdict
+
+
+def _no_room() -> Response:
+    return Response("no room for another connection\n", 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _refuse_with_http(refusal: Refusal) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,7 @@ def strict_server(transport: str) -> Iterator[Server]:
         "WS_AUTH_TIMEOUT_SECONDS": "0.3",
         "WS_ALLOWED_ORIGINS": f"{ORIGIN}, http://localhost:3000",
         "WS_MAX_CONNECTIONS": "3",
+        "WS_MAX_PENDING_HANDSHAKES": "5",
         "WS_ALLOW_QUERY_TOKEN": "false",
         "WS_CLOSE_TIMEOUT_SECONDS": "1",
         "WS_TRANSPORT": transport,
@@ -81,6 +83,15 @@ class TestStrictSettings:
         with connect(server, headers={"Authorization": "Bearer alice"}):
             pass
 
+    def test_strangers_that_do_not_answer_the_close_frame_hold_no_place_of_a_user(self, server: Server) -> None:
+        with ExitStack() as stack:
+            strangers = [stack.enter_context(raw_client(server)) for _ in range(12)]
+            for stranger in strangers:
+                assert stranger.open("/ws", {"Origin": ORIGIN}) == 101
+            for user in ("a", "b", "c"):
+                stack.enter_context(connect(server, headers={"Authorization": f"Bearer {user}"}))
+            assert {stranger.read_close().close_code for stranger in strangers} == {4401}
+
     def test_at_capacity_the_handshake_is_refused_with_503_and_retry_after(self, server: Server) -> None:
         def bearer(user: str) -> dict[str, str]:
             return {"Authorization": f"Bearer {user}"}
@@ -93,13 +104,14 @@ class TestStrictSettings:
             poll(lambda: introspect(server)["connections"], until=lambda count: count == 2)
             poll(lambda: _connects(server, bearer("e")), what="the place is free again")
 
-    def test_handshakes_in_progress_count_towards_the_capacity(self, server: Server) -> None:
+    def test_pending_handshakes_are_limited(self, server: Server) -> None:
         slow = {"Sec-WebSocket-Protocol": "bearer, slow"}
-        with raw_client(server) as first, raw_client(server) as second, raw_client(server) as third:
-            for client in (first, second, third):
+        with ExitStack() as stack:
+            clients = [stack.enter_context(raw_client(server)) for _ in range(5)]
+            for client in clients:
                 client.send(upgrade("/echo", slow))
             poll(lambda: not _connects(server, {"Authorization": "Bearer alice"}), what="the node is full")
-            for client in (first, second, third):
+            for client in clients:
                 assert client.read_response() == 101
                 assert client.read_close().close_code == 1011
 

@@ -132,9 +132,8 @@ def assert_nothing_is_left(hub: WebSocketHub) -> None:
     assert (statistics.connections, statistics.users, statistics.topics) == (0, 0, 0)
     assert statistics.accepted == sum(statistics.closed.values()), "a connection was not counted as closed"
     if not hub.draining:
-        drain = runtime_of(hub).drain
-        assert drain.take_slot(1), "a capacity slot was not given back"
-        drain.free_slot()
+        assert not +runtime_of(hub).slots.taken, "a capacity slot was not given back"
+        assert not runtime_of(hub).slots.refused
     assert [name for name in _task_names() if name.startswith("quart")] == []
 
 

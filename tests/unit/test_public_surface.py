@@ -25,8 +25,8 @@ SURFACE = Path(__file__).with_name("public_surface.txt")
 MADE_BY_THE_LIBRARY = (quart_wshub.WebSocket, quart_wshub.WebSocketConnection, quart_wshub.testing.WebSocketClient)
 
 RUNTIME = (
-    "attach bind begin_close ending expecting fan_out farewells free_slot holds inbox new_connection_id offer "
-    "runner outbox peer_left received register registry requests revocations take_slot"
+    "attach bind begin_close ending expecting fan_out farewells holds inbox new_connection_id offer "
+    "runner outbox peer_left received register registry requests revocations slots"
 )
 
 

@@ -362,16 +362,6 @@ async def test_a_loop_of_small_deliveries_yields_to_other_tasks() -> None:
             await hub.broadcast(NEWS)
 
 
-async def test_connection_slots_are_limited() -> None:
-    hub = WebSocketHub()
-
-    assert [runtime_of(hub).drain.take_slot(2) for _ in range(3)] == [True, True, False]
-    assert runtime_of(hub).drain.take_slot(None)
-    runtime_of(hub).drain.free_slot()
-    runtime_of(hub).drain.free_slot()
-    assert runtime_of(hub).drain.take_slot(2)
-
-
 async def test_a_connection_registered_while_the_hub_drains_is_closed() -> None:
     hub = WebSocketHub()
     assert await hub.drain() == 0

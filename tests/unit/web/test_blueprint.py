@@ -222,14 +222,12 @@ async def test_at_capacity_the_handshake_is_refused_and_says_when_to_come_back(h
         pass
 
 
-async def test_handshakes_that_are_under_way_count_against_the_capacity(hub: WebSocketHub) -> None:
-    """Else a burst of slow logins would get past the limit."""
-
+async def test_handshakes_that_are_pending_have_a_limit_of_their_own(hub: WebSocketHub) -> None:
     async def resolver(token: str) -> str:
         await trio.sleep_forever()
         raise AssertionError
 
-    settings = make_settings(WS_MAX_CONNECTIONS=1)
+    settings = make_settings(WS_MAX_PENDING_HANDSHAKES=1)
     app = make_quart(make_blueprint(hub, bearer_resolver=resolver, settings=settings))
 
     async def wait_for_login() -> None:
@@ -243,6 +241,37 @@ async def test_handshakes_that_are_under_way_count_against_the_capacity(hub: Web
             async with connect(app, token="bob"):
                 pass
         nursery.cancel_scope.cancel()
+
+
+async def test_slow_logins_do_not_get_past_the_capacity(hub: WebSocketHub) -> None:
+    both_asked = trio.Event()
+    asked: list[str] = []
+
+    async def resolver(token: str) -> str:
+        asked.append(token)
+        if len(asked) == 2:
+            both_asked.set()
+        await both_asked.wait()
+        return token
+
+    app = make_quart(make_blueprint(hub, bearer_resolver=resolver, settings=make_settings(WS_MAX_CONNECTIONS=1)))
+    outcomes: list[str] = []
+    done = trio.Event()
+
+    async def log_in(token: str) -> None:
+        try:
+            async with connect(app, token=token) as client:
+                await client.receive()
+                outcomes.append("open")
+                await done.wait()
+        except HandshakeRejected as error:
+            outcomes.append(str(error.status))
+            done.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log_in, "ann")
+        nursery.start_soon(log_in, "bob")
+    assert sorted(outcomes) == ["503", "open"]
 
 
 async def test_query_tokens_can_be_turned_off(hub: WebSocketHub) -> None:
